@@ -1,0 +1,128 @@
+// Package log is one channel's bounded log of messages, and the readers that
+// hold a place in it.
+//
+// Invariants:
+//   - An Entry is immutable once appended; its wire forms are made at most a
+//     few times and shared by every reader.
+//   - Indices of a log are contiguous and never used again: what a reader lost
+//     is a subtraction.
+//   - Entries of a log stand in order of At, the node's arrival number, and for
+//     one origin also in order of tick.
+//   - A publisher pays for a log's shards, never for its readers.
+package log
+
+import (
+	"sync/atomic"
+
+	"github.com/chappe-relay/chappe/relay/position"
+	"github.com/chappe-relay/chappe/relay/wire"
+)
+
+// Message is what travels between nodes: stamped once, the same everywhere.
+type Message struct {
+	wire.Msg
+	Shard   uint8
+	SSeq    uint64 // 1, 2, 3… per origin and shard: holes are noticed on it
+	Expires uint64 // tick from which it is no longer delivered; 0: never
+	Sender  uint64 // session that must not get it back; 0: none
+}
+
+// Entry is a message in this node's timeline.
+type Entry struct {
+	Message
+	At    uint64 // this node's arrival number
+	Own   bool   // stamped by this node
+	forms [forms]atomic.Pointer[[]byte]
+
+	erased atomic.Bool // its channel's history was cleared
+}
+
+// Erased reports whether the channel's history was cleared after e came.
+func (e *Entry) Erased() bool { return e.erased.Load() }
+
+// Form is one ready-to-write encoding of an entry.
+type Form uint8
+
+// Forms.
+const (
+	JSON   Form = iota // WebSocket text message: header and JSON frame
+	Binary             // WebSocket binary message: header and binary frame
+	forms
+)
+
+// Overhead is what an entry costs beside its payload, and Copies how often the
+// payload is held (as published, and in up to two forms): an estimate, on the
+// high side, made when it is appended, so that the memory budget needs no
+// correction when a form is made.
+const (
+	Overhead = 512
+	Copies   = 3
+)
+
+// Bytes is what e is charged against a memory budget.
+func (e *Entry) Bytes() int64 {
+	return Overhead + int64(len(e.Channel)+len(e.ID)+len(e.Key)) + Copies*int64(len(e.Data))
+}
+
+// Frame returns e's bytes in a form, made on first use. The caller must not
+// change them. Two readers may both make them the first time; one wins.
+func (e *Entry) Frame(f Form) []byte {
+	if b := e.forms[f].Load(); b != nil {
+		return *b
+	}
+	b := e.encode(f)
+	if !e.forms[f].CompareAndSwap(nil, &b) {
+		return *e.forms[f].Load()
+	}
+	return b
+}
+
+func (e *Entry) encode(f Form) []byte {
+	stack := make([]byte, 0, 10+160+len(e.Channel)+2*len(e.Data))
+	switch f {
+	case Binary:
+		return AppendWS(nil, 2, wire.AppendBinary(stack, &e.Msg))
+	default:
+		return AppendWS(nil, 1, wire.AppendJSON(stack, &e.Msg))
+	}
+}
+
+// JSON returns the JSON frame of e without its WebSocket header.
+func (e *Entry) JSON() []byte {
+	b := e.Frame(JSON)
+	return b[headerLen(b):]
+}
+
+// AppendWS appends one unmasked, final WebSocket message (RFC 6455 §5.2).
+func AppendWS(dst []byte, opcode byte, payload []byte) []byte {
+	dst = append(dst, 0x80|opcode)
+	switch n := len(payload); {
+	case n < 126:
+		dst = append(dst, byte(n))
+	case n < 1<<16:
+		dst = append(dst, 126, byte(n>>8), byte(n))
+	default:
+		dst = append(dst, 127, 0, 0, 0, 0, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+	}
+	return append(dst, payload...)
+}
+
+func headerLen(b []byte) int {
+	switch b[1] {
+	case 126:
+		return 4
+	case 127:
+		return 10
+	}
+	return 2
+}
+
+// Expired reports whether e is past its time to live at a tick.
+func (e *Entry) Expired(now uint64) bool { return e.Expires != 0 && now >= e.Expires }
+
+// Trim says of one origin what a log no longer holds: everything up to Tick.
+type Trim struct {
+	Origin position.Origin
+	Tick   uint64
+	Seq    uint64 // last trimmed sequence number; 0: unknown
+}

@@ -1,0 +1,77 @@
+package node
+
+import "github.com/chappe-relay/chappe/relay/position"
+
+// EventKind says what an Event tells.
+type EventKind uint8
+
+// Kinds of events.
+const (
+	Hole EventKind = iota // messages of a shard were lost between nodes
+	Seal                  // an origin was given up: what it said last may be lost
+)
+
+// Event is a loss in the node's timeline. It stands between entries by its
+// arrival number; every session that passes it tells it, if it concerns it.
+type Event struct {
+	At     uint64
+	Kind   EventKind
+	Origin position.Origin
+	Shard  uint8  // Hole
+	From   uint64 // Hole: lost are the ticks in (From, To]
+	To     uint64
+	Tick   uint64 // when, by this node's clock
+}
+
+// maxEvents is how many losses are kept one by one; older ones of a stream are
+// folded into one that spans them.
+const maxEvents = 1024
+
+// events is the list of losses. Guarded by the node's lock.
+type events struct {
+	list  []Event
+	first uint64 // index of list[0]
+}
+
+func (es *events) add(e Event) {
+	if len(es.list) == maxEvents {
+		es.list = append(es.list[:0:0], es.list[maxEvents/4:]...)
+		es.first += maxEvents / 4
+	}
+	es.list = append(es.list, e)
+}
+
+func (es *events) end() uint64 { return es.first + uint64(len(es.list)) }
+
+// addEvent appends a loss and wakes every session. Called with n.mu held.
+func (n *Node) addEventLocked(e Event) {
+	n.at++
+	e.At, e.Tick = n.at, n.nowLocked()
+	n.events.add(e)
+	n.eventEnd.Store(n.events.end())
+	n.settled.Store(n.at)
+	if n.cfg.OnEvent != nil {
+		n.cfg.OnEvent()
+	}
+}
+
+// EventEnd returns one past the index of the newest event. It costs one load.
+func (n *Node) EventEnd() uint64 { return n.eventEnd.Load() }
+
+// Events returns the events from an index on whose arrival number is below
+// limit, and how many before them are no longer kept.
+func (n *Node) Events(from, limit uint64) (es []Event, lost uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if from < n.events.first {
+		lost = n.events.first - from
+		from = n.events.first
+	}
+	for _, e := range n.events.list[from-n.events.first:] {
+		if e.At >= limit {
+			break
+		}
+		es = append(es, e)
+	}
+	return es, lost
+}

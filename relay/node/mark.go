@@ -1,0 +1,203 @@
+package node
+
+import (
+	"slices"
+
+	"github.com/chappe-relay/chappe/relay/position"
+)
+
+// markLocked tells the other nodes how far this one has come. Later stamps are
+// beyond the mark's tick.
+func (n *Node) markLocked(closed bool) {
+	now := n.nowLocked()
+	n.lastMark, n.unmarked = now, 0
+	n.tick = max(n.tick, now)
+	self := n.origins[n.self]
+	heads := make(map[uint8]uint64)
+	for shard, st := range self.each {
+		heads[shard] = st.head
+	}
+	var known []position.Origin
+	for _, id := range n.sortedLocked() {
+		o := n.origins[id]
+		if !o.self && (!o.sealed || o.sealedAt+uint64(n.cfg.Window.Microseconds()) > now) {
+			known = append(known, id)
+		}
+	}
+	n.cfg.Bus.Mark(Mark{Origin: n.self, Tick: n.tick, Heads: heads, Closed: closed, Known: known})
+}
+
+// OnMark takes in another node's mark.
+func (n *Node) OnMark(k Mark) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	o := n.meetLocked(k.Origin)
+	if o == nil || o.self {
+		return
+	}
+	if o.sealed {
+		if !o.closed {
+			n.cfg.Bus.Sealed(o.id)
+		}
+		return
+	}
+	o.heard, o.dying = n.nowLocked(), 0
+	o.closed = o.closed || k.Closed
+	for _, id := range k.Known {
+		n.meetLocked(id)
+	}
+	if len(o.marks) == maxMarks {
+		o.marks = slices.Delete(o.marks, maxMarks-2, maxMarks-1) // keep the oldest, which may be satisfied first
+	}
+	o.marks = append(o.marks, k)
+	n.satisfyLocked(o)
+}
+
+// satisfyLocked raises an origin's base by every mark whose heads are reached
+// in all followed shards, and fetches what the first unsatisfied one shows to
+// be missing.
+func (n *Node) satisfyLocked(o *origin) {
+	for len(o.marks) > 0 {
+		k := o.marks[0]
+		if !n.reachedLocked(o, k) {
+			return
+		}
+		o.base = max(o.base, k.Tick)
+		o.marks = slices.Delete(o.marks, 0, 1)
+		if k.Closed {
+			n.endLocked(o)
+			return
+		}
+	}
+}
+
+func (n *Node) reachedLocked(o *origin, k Mark) bool {
+	reached := true
+	now := n.nowLocked()
+	for shard := range n.followed {
+		st := o.stream(shard)
+		if st.started && st.head >= k.Heads[shard] {
+			continue
+		}
+		if st.started && st.since == 0 {
+			st.since = now // noticed by the mark: nothing followed
+		}
+		n.askLocked(o, shard, st, now)
+		reached = false
+	}
+	return reached
+}
+
+// endLocked makes an origin's end final without a loss.
+func (n *Node) endLocked(o *origin) {
+	o.sealed, o.base, o.sealedAt = true, position.End, n.nowLocked()
+	o.marks = nil
+}
+
+// Base lifts p to what this node vouches for: for each origin the tick up to
+// which everything in the given shards has been in the logs before this call.
+func (n *Node) Base(p *position.Position, shards func(yield func(uint8) bool)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.tick = max(n.tick, n.nowLocked())
+	p.Raise(n.self, n.tick)
+	for id, o := range n.origins {
+		if o.self || o.base == 0 {
+			continue
+		}
+		if n.cfg.Bus != nil && !o.sealed && !startedIn(o, shards) {
+			continue
+		}
+		p.Raise(id, o.base)
+	}
+}
+
+func startedIn(o *origin, shards func(yield func(uint8) bool)) bool {
+	for shard := range shards {
+		if st := o.streams[shard]; st == nil || !st.started {
+			return false
+		}
+	}
+	return true
+}
+
+// Begin lifts p to where a fresh reader of some shards begins: Base, and for
+// what is beyond it the heads of those shards.
+func (n *Node) Begin(p *position.Position, shards func(yield func(uint8) bool)) {
+	n.Base(p, shards)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for id, o := range n.origins {
+		if o.self || o.sealed {
+			continue
+		}
+		if _, named := p.Base(id); !named {
+			p.Raise(id, p.Done(id, 0, n.cfg.Window))
+		}
+		for shard := range shards {
+			if st := o.streams[shard]; st != nil && st.started {
+				p.Advance(id, shard, st.headTick)
+			}
+		}
+	}
+}
+
+// Ready reports whether every origin has said where the given shard begins.
+func (n *Node) Ready(shard uint8) bool {
+	if n.cfg.Bus == nil {
+		return true
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, o := range n.origins {
+		if !o.self && !o.sealed {
+			if st := o.streams[shard]; st == nil || !st.started {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// A Loss is what a resuming reader cannot get back although its channel's log
+// has it trimmed nowhere.
+type Loss struct {
+	Origin position.Origin
+	From   uint64
+	To     uint64 // position.End: the origin is gone
+}
+
+// Losses returns what was lost between nodes, in a shard, beyond a position.
+func (n *Node) Losses(p *position.Position, shard uint8) (out []Loss) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, id := range n.sortedLocked() {
+		if st := n.origins[id].streams[shard]; st != nil {
+			if done := p.Done(id, shard, n.cfg.Window); st.lost > done {
+				out = append(out, Loss{id, done, st.lost})
+			}
+		}
+	}
+	return out
+}
+
+// Meet makes the origins that p names known here, and returns those whose end
+// this node cannot vouch for: lost for the reader of p. A node with a bus asks
+// the others about an unknown origin before it gives it up.
+func (n *Node) Meet(p *position.Position) (lost []position.Origin) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, b := range p.Bases() {
+		if b.Tick == position.End {
+			continue
+		}
+		o := n.origins[b.Origin]
+		if o == nil && n.cfg.Bus != nil {
+			o = n.meetLocked(b.Origin)
+		}
+		if o == nil || (o.sealed && !o.closed) {
+			lost = append(lost, b.Origin)
+		}
+	}
+	return lost
+}

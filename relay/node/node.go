@@ -1,0 +1,267 @@
+// Package node is one relay's timeline: it stamps what is published here, takes
+// in what other nodes stamped, keeps a log per channel and per pattern, and
+// finds, repairs or records what was lost between nodes.
+//
+// A Node is passive: it starts no goroutine and waits for nobody. Its owner
+// calls Tick; a Bus calls OnMessage, OnMark, OnFetch, OnAnswer and OnSealed.
+// The same code runs in the server and, single-threaded and in virtual time, in
+// package sim.
+//
+// Invariants (PROTOCOL §3):
+//   - Stamp, append and send happen under one lock: a node's own messages are in
+//     tick order in its timeline and on the bus.
+//   - For each origin and shard the timeline is in tick order, and every sseq is
+//     in it once: as an entry, or inside one Hole.
+//   - Base(o)=T implies that all messages of o with a tick up to T, in shards
+//     this node follows, are in its logs or inside a Hole.
+//   - An origin's seal is final.
+package node
+
+import (
+	"container/list"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/chappe-relay/chappe/relay/log"
+	"github.com/chappe-relay/chappe/relay/namespace"
+	"github.com/chappe-relay/chappe/relay/position"
+	"github.com/chappe-relay/chappe/relay/wire"
+)
+
+// Config of a node. Zero durations take the defaults of Filled.
+type Config struct {
+	Origin position.Origin
+	Now    func() uint64 // wall clock in microseconds
+	Table  *namespace.Table
+	Budget int64 // bytes of all logs together; 0: 256 MiB
+	Waker  log.Waker
+	Bus    Bus // nil: alone
+
+	OnEvent   func()                 // a loss was recorded or a shard became ready; called with the node's lock held
+	NewOrigin func() position.Origin // a fresh id for a node that others gave up; nil: Origin+1
+
+	Window      time.Duration // what is older is history to nobody; the longest Age of a namespace
+	Mark        time.Duration // between two marks
+	Silence     time.Duration // after which an origin's shards are fetched from its peers
+	Patience    time.Duration // how long a hole may wait for its repair
+	Grace       time.Duration // silent for longer: an origin is dead
+	Exchange    time.Duration // between asking for a dead origin's last words and its seal
+	Idempotency time.Duration // an id is one message for this long
+	IDs         int           // at most this many ids are remembered
+	Repair      int           // messages per origin and shard kept for repair
+}
+
+// Filled returns c with zero fields replaced by their defaults.
+func (c Config) Filled() Config {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	set(&c.Window, 2*time.Minute)
+	set(&c.Mark, 50*time.Millisecond)
+	set(&c.Silence, 300*time.Millisecond)
+	set(&c.Patience, 900*time.Millisecond)
+	set(&c.Grace, 30*time.Second)
+	set(&c.Exchange, 600*time.Millisecond)
+	set(&c.Idempotency, 2*time.Minute)
+	if c.Budget == 0 {
+		c.Budget = 256 << 20
+	}
+	if c.IDs == 0 {
+		c.IDs = 1 << 18 // about 40 MB when all have long ids
+	}
+	if c.Repair == 0 {
+		c.Repair = 4096
+	}
+	if c.Table == nil {
+		c.Table = namespace.NewTable(nil)
+	}
+	return c
+}
+
+// Node is one relay's timeline.
+type Node struct {
+	cfg      Config
+	eventEnd atomic.Uint64
+	settled  atomic.Uint64
+
+	mu       sync.Mutex
+	self     position.Origin
+	tick     uint64 // last stamped
+	at       uint64 // last arrival number
+	logs     map[string]*channelLog
+	patterns map[string]*channelLog
+	lru      *list.List // of *channelLog, least recently used first
+	used     int64
+	gone     map[uint8][]log.Trim // per shard: what removed logs had
+	events   events
+	ids      ids
+	origins  map[position.Origin]*origin
+	interest [position.Shards]bool // shards followed; with a bus only
+	lastMark uint64
+	unmarked int // own messages since the last mark
+	lastScan uint64
+	evicted  uint64 // logs emptied for the budget
+}
+
+// New makes a node.
+func New(cfg Config) *Node {
+	n := &Node{
+		cfg:      cfg.Filled(),
+		self:     cfg.Origin,
+		logs:     make(map[string]*channelLog),
+		patterns: make(map[string]*channelLog),
+		lru:      list.New(),
+		gone:     make(map[uint8][]log.Trim),
+		origins:  make(map[position.Origin]*origin),
+	}
+	n.ids.init(n.cfg.IDs)
+	n.tick = n.cfg.Now()
+	n.origins[n.self] = &origin{id: n.self, self: true}
+	return n
+}
+
+// Self returns the node's origin. It changes when other nodes gave it up.
+func (n *Node) Self() position.Origin {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.self
+}
+
+// Table returns the namespaces.
+func (n *Node) Table() *namespace.Table { return n.cfg.Table }
+
+// Window returns the age beyond which nothing is history.
+func (n *Node) Window() time.Duration { return n.cfg.Window }
+
+// Now returns the node's wall clock in microseconds.
+func (n *Node) Now() uint64 { return n.cfg.Now() }
+
+func (n *Node) nowLocked() uint64 { return n.cfg.Now() }
+
+// stampLocked returns the next tick of this node: a hybrid clock.
+func (n *Node) stampLocked() uint64 {
+	n.tick = max(n.tick+1, n.cfg.Now())
+	return n.tick
+}
+
+// Publication is a message on its way in.
+type Publication struct {
+	wire.Msg               // without Stamp; its Data is kept and must not change
+	Scope    string        // whose ids these are: user or API key
+	TTL      time.Duration // 0: forever
+	Sender   uint64        // session that does not want it back; 0: none
+}
+
+// Publish stamps a message, appends it, and sends it to the other nodes, all
+// under one lock. A message whose id was seen in the window is not published
+// again: dup is true and the stamp is the first one's.
+func (n *Node) Publish(p Publication) (stamp position.Stamp, dup bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if p.ID != "" {
+		if s, ok := n.ids.find(p.Scope, p.Channel, p.ID, n.nowLocked()); ok {
+			return s, true
+		}
+	}
+	tick := n.stampLocked()
+	l := n.logLocked(p.Channel)
+	l.seq++
+	e := &log.Entry{Message: log.Message{Msg: p.Msg, Shard: l.Shard, Sender: p.Sender}, Own: true}
+	e.Stamp = position.Stamp{Origin: n.self, Tick: tick, Seq: l.seq}
+	if p.TTL > 0 {
+		e.Expires = tick + uint64(p.TTL.Microseconds())
+	}
+	if n.cfg.Bus != nil {
+		st := n.origins[n.self].stream(l.Shard)
+		st.head++
+		st.headTick = tick
+		e.SSeq = st.head
+		st.keep(e, n.cfg.Repair)
+		n.cfg.Bus.Send(e.Message)
+	}
+	n.appendLocked(l, e)
+	if p.ID != "" {
+		n.ids.add(p.Scope, p.Channel, p.ID, e.Stamp, n.nowLocked()+uint64(n.cfg.Idempotency.Microseconds()))
+	}
+	if n.cfg.Bus != nil {
+		if n.unmarked++; n.unmarked >= 256 {
+			n.markLocked(false)
+		}
+	}
+	return e.Stamp, false
+}
+
+// appendLocked puts an entry into the timeline: the log of its channel and
+// those of the patterns that match it.
+func (n *Node) appendLocked(l *channelLog, e *log.Entry) {
+	n.at++
+	e.At = n.at
+	l.used = e.Stamp.Tick
+	n.lru.MoveToBack(l.elem)
+	n.used += l.Append(e)
+	for _, p := range l.patterns {
+		p.used = e.Stamp.Tick
+		n.lru.MoveToBack(p.elem)
+		n.used += p.Append(e)
+	}
+	if n.used > n.cfg.Budget {
+		n.evictLocked()
+	}
+	n.settled.Store(n.at)
+	l.Wake()
+	for _, p := range l.patterns {
+		p.Wake()
+	}
+}
+
+// Settled returns an arrival number up to which everything is in the logs and
+// in the list of events. Read it before the logs: what is beyond it may be
+// there in one log and not yet in another.
+func (n *Node) Settled() uint64 { return n.settled.Load() }
+
+// Tick drives what depends on time: marks, repairs, dead origins, and once a
+// second the ages of logs. The owner calls it at least every Config.Mark when
+// there is a bus, else every second.
+func (n *Node) Tick() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := n.nowLocked()
+	if n.cfg.Bus != nil {
+		if now >= n.lastMark+uint64(n.cfg.Mark.Microseconds()) {
+			n.markLocked(false)
+		}
+		n.healLocked(now)
+	}
+	if now >= n.lastScan+1_000_000 {
+		n.lastScan = now
+		n.ids.expire(now)
+		n.expireLocked(now)
+	}
+}
+
+// Close says to the other nodes that this origin ends here.
+func (n *Node) Close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cfg.Bus != nil {
+		n.markLocked(true)
+	}
+}
+
+// Usage of a node's memory.
+type Usage struct {
+	Channels, Patterns int
+	Bytes, Budget      int64
+	Evicted            uint64 // logs emptied to stay within the budget
+	IDs                int
+}
+
+// Usage returns what the logs hold.
+func (n *Node) Usage() Usage {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return Usage{len(n.logs), len(n.patterns), n.used, n.cfg.Budget, n.evicted, n.ids.len()}
+}

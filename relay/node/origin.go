@@ -1,0 +1,255 @@
+package node
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/chappe-relay/chappe/relay/log"
+	"github.com/chappe-relay/chappe/relay/position"
+)
+
+// origin is what this node knows of one life of a node. Guarded by the node's lock.
+type origin struct {
+	id      position.Origin
+	self    bool
+	heard   uint64 // when it last said something itself
+	base    uint64 // all up to here is in the logs, or inside holes
+	marks   []Mark // told and not yet satisfied, oldest first
+	streams [position.Shards]*stream
+
+	closed   bool   // it said that it ends
+	sealed   bool   // final: base is position.End
+	dying    uint64 // when its last words were asked for; 0: not yet
+	sealedAt uint64
+}
+
+// stream is one shard of one origin.
+type stream struct {
+	started  bool // the origin said where it begins
+	head     uint64
+	headTick uint64
+	hold     map[uint64]log.Message // beyond a hole, or before the start
+	since    uint64                 // when the hole before hold was noticed; 0: none
+	asked    uint64                 // when the last fetch went out
+	lost     uint64                 // tick up to which something was lost for good here
+	repair   []*log.Entry           // the newest, for nodes that miss them; contiguous up to head
+}
+
+// maxHold bounds what waits behind one hole. What does not fit is fetched again.
+const maxHold = 8192
+
+// maxMarks bounds the marks that wait. Newer ones say all that older ones do.
+const maxMarks = 16
+
+// maxOrigins bounds how many origins a node knows, and so what a forged cursor
+// or mark can make it remember.
+const maxOrigins = 4096
+
+func (o *origin) stream(shard uint8) *stream {
+	st := o.streams[shard]
+	if st == nil {
+		st = &stream{started: o.self}
+		o.streams[shard] = st
+	}
+	return st
+}
+
+// each calls yield with the streams there are, by shard.
+func (o *origin) each(yield func(uint8, *stream) bool) {
+	for i, st := range o.streams {
+		if st != nil && !yield(uint8(i), st) {
+			return
+		}
+	}
+}
+
+// followed calls yield with the shards this node follows, in order.
+func (n *Node) followed(yield func(uint8) bool) {
+	for i, on := range n.interest {
+		if on && !yield(uint8(i)) {
+			return
+		}
+	}
+}
+
+// keep remembers an entry for repairs.
+func (st *stream) keep(e *log.Entry, limit int) {
+	if len(st.repair) >= limit {
+		drop := limit/4 + 1
+		st.repair = append(st.repair[:0:0], st.repair[drop:]...)
+	}
+	st.repair = append(st.repair, e)
+}
+
+// floor is the last sseq that repair no longer holds, and its successor's
+// predecessor tick: the newest tick that may be gone.
+func (st *stream) floor() (sseq, tick uint64) {
+	if len(st.repair) == 0 {
+		return st.head, st.headTick
+	}
+	first := st.repair[0]
+	if first.SSeq == 1 {
+		return 0, 0
+	}
+	return first.SSeq - 1, first.Stamp.Tick - 1
+}
+
+// followLocked begins to follow a shard: the bus delivers it from now on, and
+// every known origin is asked for what it said before.
+func (n *Node) followLocked(shard uint8) {
+	if n.cfg.Bus == nil {
+		return
+	}
+	if n.interest[shard] {
+		return
+	}
+	n.interest[shard] = true
+	n.cfg.Bus.Attach(shard)
+	for _, id := range n.sortedLocked() {
+		n.beginLocked(n.origins[id], shard)
+	}
+}
+
+// sortedLocked returns the known origins in a stable order, so that a
+// simulation replays.
+func (n *Node) sortedLocked() []position.Origin {
+	return slices.Sorted(maps.Keys(n.origins))
+}
+
+// beginLocked makes the stream of a followed shard and asks where it begins.
+func (n *Node) beginLocked(o *origin, shard uint8) {
+	if o.self {
+		return
+	}
+	st := o.stream(shard)
+	if o.sealed { // after its end: what others may have is not asked for; it is a loss unless a position says End
+		n.startLocked(o, shard, st, 0, 0)
+		n.loseLocked(o, shard, st, position.End, st.head)
+		return
+	}
+	n.askLocked(o, shard, st, n.nowLocked())
+}
+
+// meetLocked returns an origin, made if it is not known. Nil if too many are.
+func (n *Node) meetLocked(id position.Origin) *origin {
+	if o, ok := n.origins[id]; ok {
+		return o
+	}
+	if len(n.origins) >= maxOrigins {
+		return nil
+	}
+	o := &origin{id: id, heard: n.nowLocked()}
+	n.origins[id] = o
+	for shard := range n.followed {
+		n.beginLocked(o, shard)
+	}
+	return o
+}
+
+// startLocked fixes where a stream begins here: what is up to floor is gone.
+func (n *Node) startLocked(o *origin, shard uint8, st *stream, floor, floorTick uint64) {
+	st.started, st.since = true, 0
+	st.head, st.headTick = floor, floorTick
+	if floor > 0 {
+		st.lost = max(st.lost, floorTick)
+		n.addEventLocked(Event{Kind: Hole, Origin: o.id, Shard: shard, From: 0, To: floorTick})
+	}
+	if n.cfg.OnEvent != nil {
+		n.cfg.OnEvent()
+	}
+}
+
+// loseLocked gives up everything of a stream up to a tick and a sseq.
+func (n *Node) loseLocked(o *origin, shard uint8, st *stream, tick, sseq uint64) {
+	from := st.headTick
+	st.head = max(st.head, sseq)
+	if tick != position.End {
+		st.headTick = max(st.headTick, tick)
+	}
+	st.lost = max(st.lost, tick)
+	st.since = 0
+	st.repair = nil // no longer contiguous
+	n.addEventLocked(Event{Kind: Hole, Origin: o.id, Shard: shard, From: from, To: tick})
+}
+
+// OnMessage takes in a message that another node stamped.
+func (n *Node) OnMessage(m log.Message) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	o := n.meetLocked(m.Stamp.Origin)
+	if o == nil || o.self || o.sealed {
+		if o != nil && o.sealed && n.cfg.Bus != nil {
+			n.cfg.Bus.Sealed(o.id) // it lives and does not know
+		}
+		return
+	}
+	o.heard, o.dying = n.nowLocked(), 0
+	if !n.interest[m.Shard] {
+		return
+	}
+	st := o.stream(m.Shard)
+	n.takeLocked(o, st, m)
+	n.satisfyLocked(o)
+}
+
+// takeLocked puts one message where it belongs: into the log, behind a hole, or
+// nowhere if it is known.
+func (n *Node) takeLocked(o *origin, st *stream, m log.Message) {
+	switch {
+	case st.started && m.SSeq <= st.head:
+	case st.started && m.SSeq == st.head+1:
+		n.admitLocked(st, m)
+		n.unholdLocked(st)
+	default:
+		if len(st.hold) >= maxHold {
+			return
+		}
+		if st.hold == nil {
+			st.hold = make(map[uint64]log.Message)
+		}
+		st.hold[m.SSeq] = m
+		now := n.nowLocked()
+		if st.since == 0 {
+			st.since = now
+		}
+		n.askLocked(o, m.Shard, st, now)
+	}
+}
+
+func (n *Node) unholdLocked(st *stream) {
+	for len(st.hold) > 0 {
+		m, ok := st.hold[st.head+1]
+		if !ok {
+			break
+		}
+		delete(st.hold, m.SSeq)
+		n.admitLocked(st, m)
+	}
+	for sseq := range st.hold {
+		if sseq <= st.head {
+			delete(st.hold, sseq)
+		}
+	}
+	if len(st.hold) == 0 {
+		st.since, st.hold = 0, nil
+	}
+}
+
+// admitLocked appends the next message of a stream.
+func (n *Node) admitLocked(st *stream, m log.Message) {
+	st.head, st.headTick = m.SSeq, m.Stamp.Tick
+	e := &log.Entry{Message: m}
+	st.keep(e, n.cfg.Repair)
+	n.appendLocked(n.logLocked(m.Channel), e)
+}
+
+// askLocked fetches what follows a stream's head, at most every Silence/2.
+func (n *Node) askLocked(o *origin, shard uint8, st *stream, now uint64) {
+	pause := uint64(n.cfg.Silence.Microseconds()) / 2
+	if st.asked != 0 && now < st.asked+pause {
+		return
+	}
+	st.asked = now
+	silent := o.closed || o.dying != 0 || now > o.heard+uint64(n.cfg.Silence.Microseconds())
+	n.cfg.Bus.Ask(Fetch{From: n.self, Origin: o.id, Shard: shard, After: st.head, All: silent})
+}

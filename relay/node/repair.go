@@ -1,0 +1,181 @@
+package node
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/chappe-relay/chappe/relay/log"
+	"github.com/chappe-relay/chappe/relay/position"
+)
+
+// maxAnswer bounds the messages of one answer; the asker asks again.
+const maxAnswer = 512
+
+// OnFetch answers another node with what this one has of a stream.
+func (n *Node) OnFetch(q Fetch) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	o, ok := n.origins[q.Origin]
+	if !ok || q.From == n.self {
+		return
+	}
+	a := Answer{To: q.From, Origin: q.Origin, Shard: q.Shard, Authoritative: o.self}
+	st := o.streams[q.Shard]
+	if st != nil {
+		a.Floor, a.FloorTick = st.floor()
+		i, _ := slices.BinarySearchFunc(st.repair, q.After+1, func(e *log.Entry, sseq uint64) int {
+			return int(int64(e.SSeq) - int64(sseq))
+		})
+		for _, e := range st.repair[i:] {
+			if len(a.Messages) == maxAnswer {
+				break
+			}
+			a.Messages = append(a.Messages, e.Message)
+		}
+	}
+	if a.Authoritative || len(a.Messages) > 0 {
+		n.cfg.Bus.Answer(a)
+	}
+}
+
+// OnAnswer takes in what a fetch brought.
+func (n *Node) OnAnswer(a Answer) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	o, ok := n.origins[a.Origin]
+	if !ok || o.self || o.sealed || a.To != n.self {
+		return
+	}
+	if !n.interest[a.Shard] {
+		return
+	}
+	st := o.stream(a.Shard)
+	if a.Authoritative {
+		o.heard, o.dying = n.nowLocked(), 0
+		switch {
+		case !st.started:
+			n.startLocked(o, a.Shard, st, a.Floor, a.FloorTick)
+		case a.Floor > st.head:
+			n.loseLocked(o, a.Shard, st, a.FloorTick, a.Floor)
+		}
+		st.asked = 0 // more may be asked for at once
+	}
+	for _, m := range a.Messages {
+		n.takeLocked(o, st, m)
+	}
+	n.unholdLocked(st)
+	n.satisfyLocked(o)
+}
+
+// healLocked asks again, gives up what stayed lost too long, and buries dead
+// origins.
+func (n *Node) healLocked(now uint64) {
+	patience := uint64(n.cfg.Patience.Microseconds())
+	for _, id := range n.sortedLocked() {
+		o := n.origins[id]
+		if o.self || o.sealed {
+			continue
+		}
+		for shard, st := range o.each {
+			if !st.started || len(st.hold) > 0 {
+				n.askLocked(o, shard, st, now)
+			}
+			if st.started && len(st.hold) > 0 && st.since != 0 && now > st.since+patience {
+				n.skipLocked(o, shard, st)
+			}
+		}
+		n.satisfyLocked(o)
+		if len(o.marks) > 0 {
+			n.resignLocked(o, now, patience)
+		}
+		n.buryLocked(o, now)
+	}
+}
+
+// skipLocked gives up the hole before the oldest message on hold.
+func (n *Node) skipLocked(o *origin, shard uint8, st *stream) {
+	next := slices.Min(slices.Collect(maps.Keys(st.hold)))
+	n.loseLocked(o, shard, st, st.hold[next].Stamp.Tick-1, next-1)
+	n.unholdLocked(st)
+	if len(st.hold) > 0 {
+		st.since = n.nowLocked()
+	}
+}
+
+// resignLocked gives up what a mark shows to be missing at the end of streams.
+func (n *Node) resignLocked(o *origin, now, patience uint64) {
+	k := o.marks[0]
+	for shard := range n.followed {
+		st := o.stream(shard)
+		if st.started && len(st.hold) == 0 && st.head < k.Heads[shard] && st.since != 0 && now > st.since+patience {
+			n.loseLocked(o, shard, st, k.Tick, k.Heads[shard])
+		}
+	}
+	n.satisfyLocked(o)
+}
+
+// buryLocked seals an origin that has been silent for the grace: all nodes are
+// asked for its last words first.
+func (n *Node) buryLocked(o *origin, now uint64) {
+	if now < o.heard+uint64(n.cfg.Grace.Microseconds()) {
+		return
+	}
+	if o.dying == 0 {
+		o.dying = now
+		for shard := range n.followed {
+			st := o.stream(shard)
+			n.cfg.Bus.Ask(Fetch{From: n.self, Origin: o.id, Shard: shard, After: st.head, All: true})
+		}
+		return
+	}
+	if now < o.dying+uint64(n.cfg.Exchange.Microseconds()) {
+		return
+	}
+	n.sealLocked(o)
+	n.cfg.Bus.Sealed(o.id)
+}
+
+// sealLocked ends an origin for good. Whoever has not read all of it is told.
+func (n *Node) sealLocked(o *origin) {
+	for shard, st := range o.each {
+		if !st.started && len(st.hold) > 0 {
+			next := slices.Min(slices.Collect(maps.Keys(st.hold)))
+			n.startLocked(o, shard, st, next-1, st.hold[next].Stamp.Tick-1)
+			n.unholdLocked(st)
+		}
+		st.started = true
+		for len(st.hold) > 0 {
+			n.skipLocked(o, shard, st)
+		}
+	}
+	n.endLocked(o)
+	n.addEventLocked(Event{Kind: Seal, Origin: o.id, To: position.End})
+}
+
+// OnSealed hears that another node gave an origin up. If it is this node's own,
+// the node ends it and goes on under a new id: what it says from now on is not
+// what others have declared lost.
+func (n *Node) OnSealed(id position.Origin) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if id != n.self {
+		if o := n.meetLocked(id); o != nil && !o.sealed && !o.self {
+			o.heard = 0 // others have waited: ask for its last words and bury it
+			n.buryLocked(o, n.nowLocked())
+		}
+		return
+	}
+	n.markLocked(true)
+	old := n.origins[n.self]
+	old.self = false
+	n.endLocked(old)
+	old.closed = true
+	n.self++
+	if n.cfg.NewOrigin != nil {
+		n.self = n.cfg.NewOrigin()
+	}
+	n.origins[n.self] = &origin{id: n.self, self: true}
+	for _, l := range n.logs {
+		l.seq = 0
+	}
+}

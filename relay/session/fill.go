@@ -1,0 +1,447 @@
+package session
+
+import (
+	"github.com/chappe-relay/chappe/relay/channel"
+	"github.com/chappe-relay/chappe/relay/log"
+	"github.com/chappe-relay/chappe/relay/namespace"
+	"github.com/chappe-relay/chappe/relay/node"
+	"github.com/chappe-relay/chappe/relay/position"
+	"github.com/chappe-relay/chappe/relay/wire"
+)
+
+// batch is how many entries are taken from a log under its lock at a time.
+const batch = 64
+
+// Fill appends what is due to dst, ready to write: answers first, then losses,
+// then messages, until about soft bytes are appended (at least one item, if any
+// is due). Nothing appended means nothing is due. One goroutine at a time.
+func (s *Session) Fill(dst []byte, soft int) []byte {
+	start := len(dst)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.control) > 0 {
+		dst = append(dst, s.control...)
+		s.control = nil
+	}
+	if !s.ended && s.closing == nil && s.number != 0 {
+		dst = s.drainLocked(dst, start, soft)
+	}
+	if n := len(dst) - start; n > 0 {
+		s.spoke.Store(s.host.cfg.Now().UnixNano())
+		s.stats.BytesOut += uint64(n)
+	}
+	return dst
+}
+
+// Refused notes that the connection took less than it was given: its reader is
+// slow, and the policies of its subscriptions apply.
+func (s *Session) Refused() {
+	s.mu.Lock()
+	s.refused = true
+	s.mu.Unlock()
+}
+
+func (s *Session) drainLocked(dst []byte, start, soft int) []byte {
+	for e := s.dirty.Swap(nil); e != nil; {
+		below := e.below
+		e.below = nil
+		e.queued.Store(false)
+		s.workLocked(e)
+		e = below
+	}
+	if len(s.joining) > 0 && s.holdLocked() {
+		return dst
+	}
+	if len(s.work) == 0 && !s.progress && s.form != FormPoll && s.event == s.host.cfg.Node.EventEnd() {
+		return dst
+	}
+	// What is beyond the horizon may be in one log and not yet in another; it
+	// is read next time. Losses up to it are told before messages are.
+	n := s.host.cfg.Node
+	horizon := n.Settled()
+	dst = s.eventsLocked(dst, horizon)
+	if s.ordered() && len(s.subs) > 1 {
+		for _, e := range s.subs {
+			s.workLocked(e) // order across channels needs all of them, marked or not
+		}
+	}
+	if s.refused {
+		s.refused = false
+		dst = s.policiesLocked(dst)
+	}
+	sent := s.stats.MsgsOut
+	bytes := len(dst)
+	for len(s.work) > 0 && len(dst)-start < soft {
+		dst = s.takeLocked(dst, start+soft, horizon)
+	}
+	if sent = s.stats.MsgsOut - sent; sent > 0 {
+		s.host.cfg.Observer.Sent(s.form, sent, uint64(len(dst)-bytes))
+	}
+	if len(s.work) == 0 && (s.progress || s.form == FormPoll) && s.closing == nil {
+		dst = s.progressLocked(dst)
+	}
+	return dst
+}
+
+// holdLocked reports whether messages must wait for subscriptions that are not
+// yet joined: a message would move a position that they are to begin from.
+func (s *Session) holdLocked() bool {
+	hold := s.ordered()
+	for i := range s.joining {
+		wild, _ := channel.CheckPattern(s.joining[i].req.Channel)
+		hold = hold || wild
+	}
+	return hold
+}
+
+// workLocked puts a subscription among those that have entries to read.
+func (s *Session) workLocked(e *sub) {
+	if e.busy || e.gone {
+		return
+	}
+	if !s.peekLocked(e) {
+		return
+	}
+	e.busy = true
+	s.work = append(s.work, e)
+	if s.ordered() {
+		s.up(len(s.work) - 1)
+	}
+}
+
+// peekLocked finds the arrival number of the subscription's next entry.
+func (s *Session) peekLocked(e *sub) (ok bool) {
+	if len(e.kept) > 0 {
+		e.at = e.kept[0].At
+		return true
+	}
+	e.at, ok = e.log.Peek(e.next)
+	return ok
+}
+
+// takeLocked sends a run of one subscription: for bare clients that with the
+// oldest entry, as long as no other has an older one.
+func (s *Session) takeLocked(dst []byte, full int, horizon uint64) []byte {
+	e := s.work[0]
+	if e.gone {
+		s.popLocked()
+		return dst
+	}
+	limit := horizon + 1
+	if s.ordered() {
+		for i := 1; i <= 2 && i < len(s.work); i++ {
+			limit = min(limit, s.work[i].at+1) // +1: the same message in two subscriptions is sent once
+		}
+	}
+	var es [batch]*log.Entry
+	n := 0
+	for len(e.kept) > 0 && n < batch && e.kept[0].At < limit {
+		es[n] = e.kept[0]
+		e.kept = e.kept[1:]
+		n++
+	}
+	fromLog := n == 0
+	if fromLog {
+		var lost uint64
+		n, lost = e.log.Read(e.next, limit, es[:])
+		if lost > 0 {
+			e.next += lost
+			if e.policy == namespace.Close {
+				s.slowLocked()
+				s.popLocked()
+				return dst
+			}
+			dst = s.tellLocked(dst, &wire.Gap{Channels: []string{e.log.Name}, Count: lost, Reason: wire.ReasonSlow})
+		}
+	}
+	for i, entry := range es[:n] {
+		if len(dst) >= full && i > 0 {
+			if !fromLog {
+				e.kept = append(append([]*log.Entry(nil), es[i:n]...), e.kept...)
+			}
+			break
+		}
+		if fromLog {
+			e.next++
+		}
+		dst = s.putLocked(dst, e, entry)
+	}
+	switch {
+	case !s.peekLocked(e) || e.at > horizon: // what is beyond the horizon marks itself
+		s.popLocked()
+	case s.ordered():
+		s.down(0)
+	case len(s.work) > 1: // take turns
+		last := len(s.work) - 1
+		s.work[0], s.work[last] = s.work[last], s.work[0]
+	}
+	return dst
+}
+
+// popLocked drops the first of the work.
+func (s *Session) popLocked() {
+	last := len(s.work) - 1
+	s.work[0].busy = false
+	s.work[0] = s.work[last]
+	s.work[last] = nil
+	s.work = s.work[:last]
+	if last == 0 {
+		s.work = nil // nothing is held for an idle connection
+	} else if s.ordered() {
+		s.down(0)
+	}
+}
+
+func (s *Session) up(i int) {
+	for i > 0 {
+		parent := (i - 1) / 2
+		if s.work[parent].at <= s.work[i].at {
+			return
+		}
+		s.work[parent], s.work[i] = s.work[i], s.work[parent]
+		i = parent
+	}
+}
+
+func (s *Session) down(i int) {
+	for {
+		child := 2*i + 1
+		if child >= len(s.work) {
+			return
+		}
+		if child+1 < len(s.work) && s.work[child+1].at < s.work[child].at {
+			child++
+		}
+		if s.work[i].at <= s.work[child].at {
+			return
+		}
+		s.work[i], s.work[child] = s.work[child], s.work[i]
+		i = child
+	}
+}
+
+// putLocked sends one entry, or passes it: then it is done without being sent.
+func (s *Session) putLocked(dst []byte, e *sub, m *log.Entry) []byte {
+	if m.At == s.lastAt {
+		return dst // it belongs to two subscriptions and was sent for the other
+	}
+	if s.bare() {
+		o := m.Stamp.Origin
+		if m.Stamp.Tick <= s.pos.Done(o, m.Shard, s.host.cfg.Node.Window()) {
+			return dst
+		}
+		if m.Own {
+			s.pos.Raise(o, m.Stamp.Tick)
+		} else {
+			if _, named := s.pos.Base(o); !named {
+				s.pos.Raise(o, s.pos.Done(o, m.Shard, s.host.cfg.Node.Window()))
+			}
+			s.pos.Advance(o, m.Shard, m.Stamp.Tick)
+		}
+		if len(s.subs) == 1 && !e.log.Pattern {
+			s.pos.Count(o, m.Stamp.Seq)
+		}
+	} else if e.filter != nil && m.Stamp.Tick <= e.filter.Done(m.Stamp.Origin, m.Shard, s.host.cfg.Node.Window()) {
+		return dst
+	}
+	s.lastAt = m.At
+	switch {
+	case m.Erased():
+		return s.tellLocked(dst, &wire.Gap{Channels: []string{m.Channel}, Count: 1, Reason: wire.ReasonTrimmed})
+	case m.Sender != 0 && m.Sender == s.number:
+		return dst
+	case m.Expires != 0 && m.Expired(s.host.cfg.Node.Now()):
+		return dst
+	}
+	s.stats.MsgsOut++
+	switch s.form {
+	case FormBinary:
+		return append(dst, m.Frame(log.Binary)...)
+	case FormJSON:
+		return append(dst, m.Frame(log.JSON)...)
+	case FormPoll:
+		return append(append(dst, m.JSON()...), ',')
+	}
+	return s.appendMessage(dst, m)
+}
+
+// tellLocked puts a gap on the wire and counts it: what the server counts is
+// what the client is told.
+func (s *Session) tellLocked(dst []byte, g *wire.Gap) []byte {
+	s.stats.Gaps++
+	s.stats.Dropped += g.Count
+	s.progress = true
+	s.host.cfg.Observer.Told(g.Reason, 1, g.Count)
+	return s.appendFrame(dst, g)
+}
+
+// slowLocked ends the session of a reader that was overrun under policy close.
+func (s *Session) slowLocked() {
+	if s.closing != nil {
+		return
+	}
+	s.closing = &wire.CloseError{Close: wire.CloseSlow, Code: wire.CodeSlow, Text: "overrun; resume with the cursor", Retry: s.host.delay()}
+	s.link.Close(s.closing)
+}
+
+// policiesLocked moves the readers of a connection that was full.
+func (s *Session) policiesLocked(dst []byte) []byte {
+	for _, e := range append([]*sub(nil), s.work...) {
+		switch e.policy {
+		case namespace.Latest:
+			_, next := e.log.Bounds()
+			if behind := next - e.next; behind > 1 {
+				e.next = next - 1
+				dst = s.tellLocked(dst, &wire.Gap{Channels: []string{e.log.Name}, Count: behind - 1, Reason: wire.ReasonLatest})
+			}
+		case namespace.Conflate:
+			dst = s.conflateLocked(dst, e)
+		}
+		s.peekLocked(e)
+	}
+	if s.ordered() {
+		for i := len(s.work)/2 - 1; i >= 0; i-- {
+			s.down(i)
+		}
+	}
+	return dst
+}
+
+// conflateLocked keeps the newest message of each key, and those without one.
+func (s *Session) conflateLocked(dst []byte, e *sub) []byte {
+	_, next := e.log.Bounds()
+	all := e.kept
+	room := make([]*log.Entry, next-e.next)
+	n, lost := e.log.Read(e.next, ^uint64(0), room)
+	all = append(all[:len(all):len(all)], room[:n]...)
+	e.next += lost + uint64(n)
+	type key struct{ channel, key string } // a pattern's log holds many channels
+	newest := make(map[key]*log.Entry)
+	for _, m := range all {
+		newest[key{m.Channel, m.Key}] = m
+	}
+	e.kept = nil
+	for _, m := range all {
+		if m.Key == "" || newest[key{m.Channel, m.Key}] == m {
+			e.kept = append(e.kept, m)
+		}
+	}
+	if lost > 0 {
+		dst = s.tellLocked(dst, &wire.Gap{Channels: []string{e.log.Name}, Count: lost, Reason: wire.ReasonSlow})
+	}
+	if gone := len(all) - len(e.kept); gone > 0 {
+		dst = s.tellLocked(dst, &wire.Gap{Channels: []string{e.log.Name}, Count: uint64(gone), Reason: wire.ReasonConflated})
+	}
+	return dst
+}
+
+// eventsLocked tells the losses of the node's timeline that concern the session.
+func (s *Session) eventsLocked(dst []byte, horizon uint64) []byte {
+	n := s.host.cfg.Node
+	if s.event == n.EventEnd() {
+		return dst
+	}
+	es, lost := n.Events(s.event, horizon+1)
+	s.event += lost + uint64(len(es))
+	if lost > 0 { // more losses than are kept one by one
+		dst = s.tellLocked(dst, &wire.Gap{Reason: wire.ReasonSlow})
+	}
+	for _, ev := range es {
+		l := node.Loss{Origin: ev.Origin, From: ev.From, To: ev.To}
+		switch ev.Kind {
+		case node.Hole:
+			var names []string
+			for _, e := range s.subs {
+				if e.log.Shard == ev.Shard || e.log.Pattern && !channel.FixesFirst(e.log.Name) {
+					if s.missesLocked(e, ev) {
+						names = append(names, e.log.Name)
+					}
+				}
+			}
+			if len(names) > 0 {
+				dst = s.tellLocked(dst, holeGap(names, l))
+			}
+		case node.Seal:
+			if len(s.subs) > 0 && !s.toldLocked(ev.Origin) {
+				s.told = append(s.told, ev.Origin)
+				dst = s.tellLocked(dst, holeGap(nil, l))
+			}
+		}
+	}
+	return dst
+}
+
+// missesLocked reports whether a hole holds anything the client has not done.
+func (s *Session) missesLocked(e *sub, ev node.Event) bool {
+	p := e.filter
+	if s.bare() {
+		p = &s.pos
+	}
+	return p == nil || ev.To > p.Done(ev.Origin, ev.Shard, s.host.cfg.Node.Window())
+}
+
+// progressLocked moves the position to what the node vouches for, if everything
+// up to that is sent: the node's base is taken first, then the logs are looked at.
+func (s *Session) progressLocked(dst []byte) []byte {
+	n := s.host.cfg.Node
+	var p position.Position
+	n.Base(&p, s.shards)
+	for _, e := range s.subs {
+		if _, more := e.log.Peek(e.next); more || len(e.kept) > 0 {
+			return dst // not now: it will be tried again when they are sent
+		}
+	}
+	if s.event != n.EventEnd() || len(s.joining) > 0 {
+		return dst
+	}
+	for _, o := range s.told {
+		p.Raise(o, position.End)
+	}
+	s.progress = false
+	for _, e := range s.subs {
+		if e.filter != nil && covers(&p, e.filter) {
+			e.filter = nil // nothing older than it can come any more
+		}
+	}
+	if !s.bare() {
+		return s.appendFrame(dst, &wire.Progress{Cursor: p.Cursor()})
+	}
+	s.pos.Merge(&p)
+	if s.form == FormPoll {
+		return dst
+	}
+	return s.appendID(dst)
+}
+
+// covers reports whether p has done all that q has.
+func covers(p, q *position.Position) bool {
+	for _, b := range q.Bases() {
+		if t, ok := p.Base(b.Origin); !ok || t < b.Tick {
+			return false
+		}
+	}
+	for _, l := range q.Leads() {
+		if t, ok := p.Base(l.Origin); !ok || t < l.Tick {
+			return false
+		}
+	}
+	return true
+}
+
+// Cursor returns the position after all that Fill has returned, for clients
+// that do not compute it.
+func (s *Session) Cursor() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pos.Cursor()
+}
+
+// Due reports whether Fill may have something to say.
+func (s *Session) Due() bool {
+	if s.dirty.Load() != nil {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.control) > 0 || len(s.work) > 0
+}

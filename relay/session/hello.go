@@ -1,0 +1,185 @@
+package session
+
+import (
+	"fmt"
+
+	"github.com/chappe-relay/chappe/relay/identity"
+	"github.com/chappe-relay/chappe/relay/position"
+	"github.com/chappe-relay/chappe/relay/wire"
+)
+
+// protocolVersion is the one this server speaks.
+const protocolVersion = 1
+
+// firstLocked takes the first frame of a client that has not said who it is.
+func (s *Session) firstLocked(f wire.Frame) *wire.CloseError {
+	h, ok := f.(*wire.Hello)
+	if !ok {
+		return &wire.CloseError{Close: wire.CloseBadFrame, Code: wire.CodeBadFrame, Text: "the first frame must be hello"}
+	}
+	if h.Version > protocolVersion || h.Version < 0 {
+		return &wire.CloseError{Close: wire.CloseBadVersion, Code: wire.CodeBadVersion, Text: "this server speaks version 1"}
+	}
+	who, err := s.identify(h)
+	if err != nil {
+		code := wire.CloseBadToken
+		if err.Code == wire.CodeTokenExpired {
+			code = wire.CloseExpired
+		}
+		return &wire.CloseError{Close: code, Code: err.Code, Text: err.Text}
+	}
+	s.admitLocked(who)
+	return s.helloLocked(h)
+}
+
+func (s *Session) identify(h *wire.Hello) (*identity.Identity, *wire.Err) {
+	a := s.host.cfg.Authority
+	switch {
+	case h.Resume != "":
+		_, who, err := a.Open(h.Resume)
+		if err != nil && h.Token != "" {
+			return a.Verify(h.Token)
+		}
+		return who, err
+	case h.Token != "":
+		return a.Verify(h.Token)
+	}
+	return a.Anonymous(s.loopback), nil
+}
+
+func (s *Session) admitLocked(who *identity.Identity) { s.who = who }
+
+// helloLocked opens the session of a known client: welcome, the subscriptions
+// that the server makes, those that the client asks for.
+func (s *Session) helloLocked(h *wire.Hello) *wire.CloseError {
+	host := s.host
+	s.number = host.cfg.Rand() | 1
+	if h.Agent != "" {
+		s.agent = clip(h.Agent, 64)
+	}
+	s.event = host.cfg.Node.EventEnd()
+	l := &host.cfg.Limits
+	s.sayLocked(&wire.Welcome{
+		Version: protocolVersion, Session: s.id, Resume: host.cfg.Authority.Seal(s.id, s.who),
+		Node: host.cfg.Node.Self(), Region: host.cfg.Region,
+		Ping: l.Ping.Milliseconds(), Dead: l.Dead.Milliseconds(), Reconnect: l.Reconnect.Milliseconds(),
+		Expires: expires(s.who), Alternatives: host.cfg.Alternatives,
+		Limits: wire.Limits{Message: l.Message, Subs: l.Subs, Rate: l.Rate, Burst: l.Burst},
+	})
+	var whole *position.Position
+	if h.Cursor != "" {
+		p, err := position.Parse(h.Cursor)
+		if err != nil {
+			return &wire.CloseError{Close: wire.CloseBadFrame, Code: wire.CodeBadCursor, Text: "not a cursor"}
+		}
+		whole = &p
+	}
+	subs := h.Subs
+	for _, name := range s.who.Subs {
+		if !named(subs, name) {
+			subs = append(subs, wire.Sub{Channel: name})
+		}
+	}
+	if whole != nil && len(subs) != 1 {
+		whole.Uncount()
+	}
+	if s.bare() {
+		s.beginLocked(whole, subs)
+		s.progress = true // an id from the first moment: who is cut now can still resume
+	}
+	for i := range subs {
+		s.subLocked(&subs[i], whole)
+	}
+	s.logOpened()
+	return nil
+}
+
+// beginLocked fixes where a bare client's stream begins.
+func (s *Session) beginLocked(whole *position.Position, subs []wire.Sub) {
+	if whole != nil {
+		s.pos = whole.Clone()
+		return
+	}
+	shards := make(map[uint8]bool)
+	for i := range subs {
+		shards[position.Shard(subs[i].Channel)] = true
+	}
+	s.host.cfg.Node.Begin(&s.pos, func(yield func(uint8) bool) {
+		for shard := range shards {
+			if !yield(shard) {
+				return
+			}
+		}
+	})
+}
+
+func named(subs []wire.Sub, name string) bool {
+	for i := range subs {
+		if subs[i].Channel == name {
+			return true
+		}
+	}
+	return false
+}
+
+// refreshLocked replaces the identity in place. It must be of the same user.
+func (s *Session) refreshLocked(f *wire.Refresh) *wire.CloseError {
+	who, err := s.host.cfg.Authority.Verify(f.Token)
+	switch {
+	case err != nil:
+		s.errLocked(f.Ref, "", err)
+		return nil
+	case who.User != s.who.User:
+		s.errLocked(f.Ref, "", &wire.Err{Code: wire.CodeBadToken, Text: "a token of another user"})
+		return nil
+	}
+	s.who = who
+	for _, e := range append([]*sub(nil), s.subs...) { // what the new token no longer allows ends
+		if err := s.mayLocked(identity.Subscribe, e.log.Name); err != nil {
+			s.dropLocked(e, 0, err.Code, err.Text)
+		}
+	}
+	s.sayLocked(&wire.Ack{Ref: f.Ref, Expires: expires(who)})
+	return nil
+}
+
+func expires(who *identity.Identity) int64 {
+	if who.Expires.IsZero() {
+		return 0
+	}
+	return who.Expires.UnixMilli()
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		return s[:n]
+	}
+	return s
+}
+
+// mayLocked checks a grant. The text names what is missing.
+func (s *Session) mayLocked(a identity.Action, channel string) *wire.Err {
+	return s.host.may(s.who, a, channel)
+}
+
+func (h *Host) may(who *identity.Identity, a identity.Action, channel string) *wire.Err {
+	if h.cfg.Authority.Allows(who, h.cfg.Node.Table().For(channel), a, channel) {
+		return nil
+	}
+	if who.User == "" && who.Key == "" {
+		return &wire.Err{Code: wire.CodeTokenRequired, Text: fmt.Sprintf("anonymous clients may not %s %s", verb(a), channel)}
+	}
+	return &wire.Err{Code: wire.CodeForbidden, Text: fmt.Sprintf("no grant to %s %s", verb(a), channel)}
+}
+
+func verb(a identity.Action) string {
+	switch a {
+	case identity.Publish:
+		return "publish to"
+	case identity.Subscribe:
+		return "subscribe to"
+	case identity.History:
+		return "read the history of"
+	}
+	return "see the presence of"
+}

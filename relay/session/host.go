@@ -1,0 +1,282 @@
+package session
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+	"log/slog"
+	mrand "math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/chappe-relay/chappe/relay/identity"
+	"github.com/chappe-relay/chappe/relay/namespace"
+	"github.com/chappe-relay/chappe/relay/node"
+	"github.com/chappe-relay/chappe/relay/wire"
+)
+
+// Authority says who a client is and what it may do. Its methods are called
+// from many goroutines and must not block on I/O. *auth.Verifier is one.
+type Authority interface {
+	// Verify turns a token into an identity. The error is a *wire.Err's code and text.
+	Verify(token string) (*identity.Identity, *wire.Err)
+	// Anonymous is the identity of a client without a token.
+	Anonymous(loopback bool) *identity.Identity
+	// Allows reports whether an identity may do something in a channel, or in
+	// every channel of a pattern.
+	Allows(id *identity.Identity, o *namespace.Options, a identity.Action, channel string) bool
+	// Seal makes a resume ticket; "" if there is none for this identity.
+	Seal(session string, id *identity.Identity) string
+	// Open reads one: the session it was made for, and the identity.
+	Open(ticket string) (session string, id *identity.Identity, err *wire.Err)
+}
+
+// Limits of a session. All are told to the client or documented.
+type Limits struct {
+	Subs      int           // subscriptions of one connection
+	Rate      int           // publishes per second of one connection, sustained
+	Burst     int           // publishes at once
+	Message   int           // bytes of one payload, where the namespace sets none
+	Batch     int           // messages of one history page
+	Control   int           // bytes of answers that a client leaves unread
+	Ping      time.Duration // silence after which the server speaks
+	Dead      time.Duration // silence after which a client is dead
+	Hello     time.Duration // until the first frame
+	Reconnect time.Duration // window in which a lost client comes back
+	Sessions  int           // open at once
+}
+
+// DefaultLimits are those of the protocol document, §9.
+var DefaultLimits = Limits{
+	Subs: 1000, Rate: 100, Burst: 200, Message: 64 << 10, Batch: 1000, Control: 256 << 10,
+	Ping: 10 * time.Second, Dead: 15 * time.Second, Hello: 5 * time.Second, Reconnect: 2 * time.Second,
+	Sessions: 1 << 20,
+}
+
+// Config of a Host.
+type Config struct {
+	Node         *node.Node
+	Authority    Authority
+	Limits       Limits
+	Region       string
+	Alternatives []string
+	Logger       *slog.Logger
+	Now          func() time.Time
+	Rand         func() uint64 // for delays; nil: math/rand/v2
+	Entropy      func([]byte)  // for session ids; nil: crypto/rand
+	Observer     Observer      // nil: none
+}
+
+// Observer hears of the life of sessions, for metrics. Its methods must be
+// quick; they are called with no lock of the session held.
+type Observer interface {
+	Opened(transport string)
+	Closed(transport string, st *Stats)
+	Published(code wire.Code)                     // "" for success
+	Subscribed(recovered, resumed bool)           //
+	Told(reason wire.Reason, gaps, stamps uint64) // a gap was put on the wire
+	Sent(form Form, msgs, bytes uint64)
+}
+
+// Host keeps the sessions of a node.
+type Host struct {
+	cfg      Config
+	salt     uint64
+	draining atomic.Bool
+
+	mu       sync.Mutex
+	sessions map[string]*Session
+	presence presence
+}
+
+// NewHost makes a host.
+func NewHost(cfg Config) *Host {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = mrand.Uint64
+	}
+	if cfg.Entropy == nil {
+		cfg.Entropy = func(b []byte) { rand.Read(b) }
+	}
+	if cfg.Observer == nil {
+		cfg.Observer = nobody{}
+	}
+	h := &Host{cfg: cfg, sessions: make(map[string]*Session)}
+	h.presence.channels = make(map[string]*roster)
+	return h
+}
+
+// Limits returns the limits in force.
+func (h *Host) Limits() Limits { return h.cfg.Limits }
+
+// Node returns the node that the sessions read.
+func (h *Host) Node() *node.Node { return h.cfg.Node }
+
+// newID makes the address of a session: 8 bytes of the node's origin, so that
+// any node can forward to it, and 16 random ones, which make it unguessable.
+func (h *Host) newID() string {
+	var raw [24]byte
+	binary.BigEndian.PutUint64(raw[:], uint64(h.cfg.Node.Self()))
+	h.cfg.Entropy(raw[8:])
+	return base64.RawURLEncoding.EncodeToString(raw[:])
+}
+
+// Open registers a session. A session without an identity waits for hello.
+func (h *Host) Open(p Params) (*Session, *wire.CloseError) {
+	if h.draining.Load() {
+		return nil, &wire.CloseError{Close: wire.CloseRestart, Code: wire.CodeDraining, Text: "this node is closing", Retry: h.delay()}
+	}
+	now := h.cfg.Now()
+	s := &Session{host: h, form: p.Form, link: p.Link, transport: p.Transport, remote: p.Remote, loopback: p.Loopback,
+		opened: now, id: h.newID()}
+	s.agent = p.Agent
+	s.heard.Store(now.UnixNano())
+	s.spoke.Store(now.UnixNano())
+	s.bucket = float64(h.cfg.Limits.Burst)
+	h.mu.Lock()
+	full := len(h.sessions) >= h.cfg.Limits.Sessions
+	if !full {
+		h.sessions[s.id] = s
+	}
+	h.mu.Unlock()
+	if full {
+		return nil, &wire.CloseError{Close: wire.CloseOverloaded, Code: wire.CodeOverloaded, Text: "this node holds all the connections it can", Retry: h.delay()}
+	}
+	h.cfg.Observer.Opened(p.Transport)
+	if p.Identity != nil {
+		s.mu.Lock()
+		s.admitLocked(p.Identity)
+		s.mu.Unlock()
+	}
+	return s, nil
+}
+
+// delay draws when one client comes back: a random share of the window.
+func (h *Host) delay() int64 {
+	w := uint64(h.cfg.Limits.Reconnect.Milliseconds())
+	return int64(h.cfg.Rand()%(w+1)) + 1
+}
+
+// Lookup returns a live session by its id, nil if there is none here.
+func (h *Host) Lookup(id string) *Session {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sessions[id]
+}
+
+func (h *Host) remove(s *Session) {
+	h.mu.Lock()
+	if h.sessions[s.id] == s {
+		delete(h.sessions, s.id)
+	}
+	h.mu.Unlock()
+}
+
+// Sessions returns the live sessions, in no order.
+func (h *Host) Sessions() []*Session {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := make([]*Session, 0, len(h.sessions))
+	for _, s := range h.sessions {
+		out = append(out, s)
+	}
+	return out
+}
+
+// Count returns how many sessions are open.
+func (h *Host) Count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.sessions)
+}
+
+// Sweep does what depends on time for every session: pings, the dead, expired
+// tokens, waiting subscriptions; and tells presence changes. The owner calls it
+// a few times a second.
+func (h *Host) Sweep() {
+	now := h.cfg.Now()
+	for _, s := range h.Sessions() {
+		s.sweep(now)
+	}
+	h.flushPresence()
+}
+
+// WakeAll makes every session look at the node's timeline: a loss concerns
+// sessions whose channels did not grow.
+func (h *Host) WakeAll() {
+	for _, s := range h.Sessions() {
+		s.link.Kick()
+	}
+}
+
+// Drain tells every session to leave: each gets its own delay, drawn from
+// window, and is closed when over has passed. It returns at once.
+func (h *Host) Drain(over, window time.Duration) {
+	h.draining.Store(true)
+	for _, s := range h.Sessions() {
+		delay := int64(h.cfg.Rand() % uint64(window.Milliseconds()+1))
+		s.mu.Lock()
+		if !s.ended {
+			s.sayLocked(&wire.Drain{Deadline: over.Milliseconds(), Delay: delay, Alternatives: h.cfg.Alternatives})
+			s.drainDelay = delay + 1
+		}
+		s.mu.Unlock()
+		s.link.Kick()
+	}
+}
+
+// Draining reports whether Drain was called.
+func (h *Host) Draining() bool { return h.draining.Load() }
+
+// CloseSome closes at most n sessions with 1012 and the delay each was told, and
+// returns how many are left. A drain calls it in steps, so that the nodes that
+// take the clients over see a rate and not a wall.
+func (h *Host) CloseSome(n int) (left int) {
+	all := h.Sessions()
+	for _, s := range all[:min(n, len(all))] {
+		s.mu.Lock()
+		delay := s.drainDelay
+		s.mu.Unlock()
+		if delay == 0 {
+			delay = h.delay()
+		}
+		s.close(&wire.CloseError{Close: wire.CloseRestart, Code: wire.CodeDraining, Text: "this node is closing", Retry: delay})
+	}
+	return max(0, len(all)-n)
+}
+
+// Disconnect closes every session of a user, for good.
+func (h *Host) Disconnect(user string) (n int) {
+	for _, s := range h.Sessions() {
+		if s.User() == user {
+			s.close(&wire.CloseError{Close: wire.CloseRevoked, Code: wire.CodeRevoked, Text: "disconnected by the operator"})
+			n++
+		}
+	}
+	return n
+}
+
+// Unsubscribe ends the subscriptions of a user to a channel or pattern.
+func (h *Host) Unsubscribe(user, name string) (n int) {
+	for _, s := range h.Sessions() {
+		if s.User() == user && s.drop(name, wire.CodeRevoked, "unsubscribed by the operator") {
+			n++
+		}
+	}
+	return n
+}
+
+type nobody struct{}
+
+func (nobody) Opened(string)                    {}
+func (nobody) Closed(string, *Stats)            {}
+func (nobody) Published(wire.Code)              {}
+func (nobody) Subscribed(bool, bool)            {}
+func (nobody) Told(wire.Reason, uint64, uint64) {}
+func (nobody) Sent(Form, uint64, uint64)        {}

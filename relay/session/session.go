@@ -1,0 +1,290 @@
+package session
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/chappe-relay/chappe/relay/identity"
+	"github.com/chappe-relay/chappe/relay/log"
+	"github.com/chappe-relay/chappe/relay/position"
+	"github.com/chappe-relay/chappe/relay/wire"
+)
+
+// Session is one client's stay. See the package comment.
+type Session struct {
+	// Static after construction.
+	host      *Host
+	form      Form
+	loopback  bool
+	link      Link
+	transport string
+	remote    string
+	id        string
+	opened    time.Time
+
+	heard atomic.Int64        // Unix nanoseconds of the last inbound byte
+	spoke atomic.Int64        // of the last byte that Fill gave
+	dirty atomic.Pointer[sub] // stack of subscriptions whose logs grew
+
+	mu       sync.Mutex
+	agent    string
+	who      *identity.Identity // nil until hello
+	number   uint64             // names this session as a sender; 0 until hello
+	control  []byte             // answers not yet given to the writer, encoded
+	subs     []*sub
+	byName   map[string]*sub // made when subs are many
+	work     []*sub          // with entries to read; a heap by arrival where order matters
+	joining  []join          // waiting for a shard to be ready
+	pos      position.Position
+	overlap  bool // a pattern is subscribed to beside something else
+	lastAt   uint64
+	event    uint64 // index of the next event of the node's timeline
+	ended    bool
+	closing  *wire.CloseError
+	progress bool // a progress is due when all is drained
+	refused  bool // the connection took less than it was given
+	told     []position.Origin
+
+	drainDelay int64
+	bucket     float64 // publishes allowed now
+	bucketAt   time.Time
+	stats      Stats
+}
+
+// ordered reports whether messages must go out in the node's order over all
+// subscriptions: because one position covers them all, or because a message may
+// belong to two of them and moves the client's position in both.
+func (s *Session) ordered() bool { return s.bare() || s.overlap }
+
+// bare reports whether the client cannot compute positions itself: the server
+// keeps its position and gives it ready made with every event.
+func (s *Session) bare() bool { return s.form >= FormSSE }
+
+// ID returns the address of the session for POST /v1/session/{id}.
+func (s *Session) ID() string { return s.id }
+
+// User returns the user of the session, "" before hello and for anonymous ones.
+func (s *Session) User() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.who == nil {
+		return ""
+	}
+	return s.who.User
+}
+
+// Identity returns who the client is, nil before hello.
+func (s *Session) Identity() *identity.Identity {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.who
+}
+
+// Alive notes an inbound byte: any counts as life.
+func (s *Session) Alive() { s.heard.Store(s.host.cfg.Now().UnixNano()) }
+
+// Receive takes in one frame of the client. What is wrong with a request is
+// answered by an err frame; a non-nil result ends the connection.
+func (s *Session) Receive(f wire.Frame) *wire.CloseError {
+	s.mu.Lock()
+	if s.ended || s.closing != nil {
+		s.mu.Unlock()
+		return nil
+	}
+	if s.who == nil {
+		ce := s.firstLocked(f)
+		s.mu.Unlock()
+		s.link.Kick()
+		return ce
+	}
+	var ce *wire.CloseError
+	switch f := f.(type) {
+	case *wire.Hello:
+		if s.number != 0 {
+			ce = &wire.CloseError{Close: wire.CloseBadFrame, Code: wire.CodeBadFrame, Text: "hello comes once"}
+			break
+		}
+		ce = s.helloLocked(f)
+	case *wire.Sub:
+		s.subLocked(f, nil)
+	case *wire.Unsub:
+		s.unsubLocked(f)
+	case *wire.Pub:
+		s.pubLocked(f)
+	case *wire.History:
+		s.historyLocked(f)
+	case *wire.PresenceReq:
+		s.presenceLocked(f)
+	case *wire.Refresh:
+		ce = s.refreshLocked(f)
+	case *wire.Pong:
+	default:
+		ce = &wire.CloseError{Close: wire.CloseBadFrame, Code: wire.CodeBadFrame, Text: "not a client's frame"}
+	}
+	if ce == nil && len(s.control) > s.host.cfg.Limits.Control {
+		// A client that asks and does not read its answers.
+		ce = &wire.CloseError{Close: wire.CloseSlow, Code: wire.CodeSlow, Text: "answers are not read", Retry: s.host.delay()}
+	}
+	due := len(s.control) > 0 || len(s.work) > 0
+	s.mu.Unlock()
+	if due {
+		s.link.Kick()
+	}
+	return ce
+}
+
+// sayLocked queues a frame that belongs to this client alone.
+func (s *Session) sayLocked(f wire.Frame) {
+	s.control = s.appendFrame(s.control, f)
+}
+
+// errLocked queues an error that answers a request.
+func (s *Session) errLocked(ref uint32, channel string, e *wire.Err) {
+	e.Ref, e.Channel = ref, channel
+	s.sayLocked(e)
+}
+
+func (s *Session) appendFrame(dst []byte, f wire.Frame) []byte {
+	switch s.form {
+	case FormJSON:
+		return log.AppendWS(dst, 1, wire.AppendJSON(nil, f))
+	case FormBinary:
+		return log.AppendWS(dst, 2, wire.AppendBinary(nil, f))
+	case FormPoll:
+		return append(wire.AppendJSON(dst, f), ',')
+	}
+	return s.appendEvent(dst, f)
+}
+
+// sweep does what depends on time.
+func (s *Session) sweep(now time.Time) {
+	l := &s.host.cfg.Limits
+	heard := now.Sub(time.Unix(0, s.heard.Load()))
+	spoke := now.Sub(time.Unix(0, s.spoke.Load()))
+	s.mu.Lock()
+	if s.ended || s.closing != nil || s.number == 0 {
+		s.mu.Unlock()
+		return
+	}
+	kick := s.joinReadyLocked(now)
+	var ce *wire.CloseError
+	switch {
+	case !s.who.Expires.IsZero() && !now.Before(s.who.Expires):
+		ce = &wire.CloseError{Close: wire.CloseExpired, Code: wire.CodeTokenExpired, Text: "the token has expired"}
+	case s.bare():
+		if spoke >= l.Ping {
+			s.progress, kick = true, true // an id says more than a comment, and keeps proxies awake as well
+		}
+	case heard >= l.Dead:
+		ce = &wire.CloseError{Close: wire.CloseTimeout, Code: wire.CodeTimeout, Text: "nothing heard in time", Retry: s.host.delay()}
+	case heard >= l.Ping || spoke >= l.Ping:
+		if spoke >= time.Second { // one ping is enough while it is under way
+			s.sayLocked(&wire.Ping{})
+			s.progress, kick = true, true
+		}
+	}
+	s.mu.Unlock()
+	switch {
+	case ce != nil:
+		s.close(ce)
+	case kick:
+		s.link.Kick()
+	}
+}
+
+// close asks the transport to end the connection. The first reason stands.
+func (s *Session) close(ce *wire.CloseError) {
+	s.mu.Lock()
+	first := s.closing == nil && !s.ended
+	if first {
+		s.closing = ce
+	}
+	s.mu.Unlock()
+	if first {
+		s.link.Close(ce)
+	}
+}
+
+// End releases everything when the transport's connection is gone. ce says why,
+// unless the session itself gave a reason before; nil is a client that left.
+func (s *Session) End(ce *wire.CloseError) {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	s.ended = true
+	if s.closing == nil {
+		s.closing = ce
+	}
+	subs := s.subs
+	s.subs, s.byName, s.work, s.control, s.joining = nil, nil, nil, nil, nil
+	st := s.statsLocked()
+	st.Subs = len(subs)
+	s.mu.Unlock()
+	for _, e := range subs {
+		e.log.Detach(e)
+		s.host.leave(s, e)
+	}
+	s.host.remove(s)
+	s.host.cfg.Observer.Closed(s.transport, &st)
+	s.logClosed(&st)
+}
+
+func (s *Session) statsLocked() Stats {
+	st := s.stats
+	st.Opened, st.Subs, st.Closed, st.Session, st.Agent = s.opened, len(s.subs), s.closing, publicID(s.number), s.agent
+	if s.who != nil {
+		st.User = s.who.User
+	}
+	return st
+}
+
+// Stats returns what the session did so far.
+func (s *Session) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.statsLocked()
+}
+
+// CountIn adds inbound bytes to the session's counts.
+func (s *Session) CountIn(n int) {
+	s.mu.Lock()
+	s.stats.BytesIn += uint64(n)
+	s.mu.Unlock()
+}
+
+// Transport returns the transport's name.
+func (s *Session) Transport() string { return s.transport }
+
+// Remote returns the client's address.
+func (s *Session) Remote() string { return s.remote }
+
+// Channels returns the names of the subscriptions.
+func (s *Session) Channels() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]string, len(s.subs))
+	for i, e := range s.subs {
+		out[i] = e.log.Name
+	}
+	return out
+}
+
+func (s *Session) logOpened() {
+	s.host.cfg.Logger.Info("open", "session", publicID(s.number), "transport", s.transport, "remote", s.remote,
+		"user", s.who.User, "agent", s.agent, "subs", len(s.subs)+len(s.joining))
+}
+
+func (s *Session) logClosed(st *Stats) {
+	reason, code := "left", 0
+	if st.Closed != nil {
+		reason, code = string(st.Closed.Code), int(st.Closed.Close)
+	}
+	s.host.cfg.Logger.Info("close", "session", st.Session, "transport", s.transport, "remote", s.remote,
+		"user", st.User, "reason", reason, "code", code, slog.Duration("for", s.host.cfg.Now().Sub(st.Opened)),
+		"msgs_out", st.MsgsOut, "msgs_in", st.MsgsIn, "bytes_out", st.BytesOut, "bytes_in", st.BytesIn,
+		"gaps", st.Gaps, "dropped", st.Dropped, "recovered", st.Recovered, "unhealed", st.Unhealed)
+}

@@ -1,0 +1,448 @@
+package session
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/chappe-relay/chappe/relay/channel"
+	"github.com/chappe-relay/chappe/relay/identity"
+	"github.com/chappe-relay/chappe/relay/log"
+	"github.com/chappe-relay/chappe/relay/namespace"
+	"github.com/chappe-relay/chappe/relay/node"
+	"github.com/chappe-relay/chappe/relay/position"
+	"github.com/chappe-relay/chappe/relay/wire"
+)
+
+// sub is one subscription: a place in a log.
+type sub struct {
+	session *Session
+	log     *log.Log
+	place   log.Place
+	policy  namespace.Policy
+	events  bool // joins and leaves are wanted
+	member  bool // listed in the channel's presence
+
+	queued atomic.Bool // on the session's dirty stack
+	below  *sub        // the next one there
+
+	// Guarded by the session's lock.
+	next   uint64             // index of the next entry to read
+	at     uint64             // its arrival number, while on the heap
+	kept   []*log.Entry       // conflated entries still to send, before next
+	filter *position.Position // what the client had: older copies that arrive late are not sent again
+	busy   bool               // in session.work
+	gone   bool
+}
+
+// Mark puts the subscription on its session's stack. See log.Reader.
+func (e *sub) Mark() {
+	if e.queued.Load() || !e.queued.CompareAndSwap(false, true) {
+		return
+	}
+	s := e.session
+	for {
+		top := s.dirty.Load()
+		e.below = top
+		if s.dirty.CompareAndSwap(top, e) {
+			break
+		}
+	}
+	s.link.Kick()
+}
+
+// Place returns the seat in the log. See log.Reader.
+func (e *sub) Place() *log.Place { return &e.place }
+
+// join is a subscription that waits until the node knows where its shard begins.
+type join struct {
+	req   wire.Sub
+	whole *position.Position
+	until time.Time
+}
+
+// joinWait bounds how long a subscription waits for other nodes.
+const joinWait = 300 * time.Millisecond
+
+func (s *Session) findLocked(name string) *sub {
+	if s.byName != nil {
+		return s.byName[name]
+	}
+	for _, e := range s.subs {
+		if e.log.Name == name {
+			return e
+		}
+	}
+	return nil
+}
+
+// subLocked answers one subscription request.
+func (s *Session) subLocked(f *wire.Sub, whole *position.Position) {
+	if err := s.checkSubLocked(f, whole != nil || s.bare() && s.joined()); err != nil {
+		s.errLocked(f.Ref, f.Channel, err)
+		return
+	}
+	wild, _ := channel.CheckPattern(f.Channel)
+	if n := s.host.cfg.Node; !s.readyLocked(f.Channel, wild) {
+		n.Peek(f.Channel, wild) // begins to follow the shard
+		if !s.readyLocked(f.Channel, wild) {
+			s.joining = append(s.joining, join{*f, whole, s.host.cfg.Now().Add(joinWait)})
+			return
+		}
+	}
+	s.joinLocked(f, wild, whole)
+}
+
+// joined reports whether the session has begun to stream.
+func (s *Session) joined() bool { return len(s.subs) > 0 }
+
+func (s *Session) readyLocked(name string, wild bool) bool {
+	n := s.host.cfg.Node
+	if wild && !channel.FixesFirst(name) {
+		for shard := range position.Shards {
+			if !n.Ready(uint8(shard)) {
+				return false
+			}
+		}
+		return true
+	}
+	return n.Ready(position.Shard(name))
+}
+
+func (s *Session) checkSubLocked(f *wire.Sub, _ bool) *wire.Err {
+	wild, err := channel.CheckPattern(f.Channel)
+	if err != nil {
+		code := wire.CodeBadChannel
+		if wild {
+			code = wire.CodeBadPattern
+		}
+		return &wire.Err{Code: code, Text: err.Error()}
+	}
+	o := s.host.cfg.Node.Table().For(f.Channel)
+	switch {
+	case wild && !channel.FixesFirst(f.Channel) && !o.Wide:
+		return &wire.Err{Code: wire.CodeBadPattern, Text: "a pattern fixes its first token here"}
+	case s.findLocked(f.Channel) != nil || s.joiningLocked(f.Channel):
+		return &wire.Err{Code: wire.CodeSubscribed, Text: "that subscription already stands"}
+	case len(s.subs)+len(s.joining) >= s.host.cfg.Limits.Subs:
+		return &wire.Err{Code: wire.CodeTooMany, Text: "too many subscriptions on this connection"}
+	case f.Policy != "" && !namespace.Policy(f.Policy).Valid():
+		return &wire.Err{Code: wire.CodeBadRequest, Text: "policy is resume, latest, conflate or close"}
+	case f.Last < 0:
+		return &wire.Err{Code: wire.CodeBadRequest, Text: "last is not negative"}
+	case f.Cursor != "" && s.bare():
+		return &wire.Err{Code: wire.CodeBadRequest, Text: "a stream has one cursor: give it where the stream begins"}
+	}
+	if f.Cursor != "" {
+		if _, err := position.Parse(f.Cursor); err != nil {
+			return &wire.Err{Code: wire.CodeBadCursor, Text: "not a cursor"}
+		}
+	}
+	if err := s.mayLocked(identity.Subscribe, f.Channel); err != nil {
+		return err
+	}
+	if (f.Last > 0 || f.Cursor != "") && f.Last > 1 {
+		if err := s.mayLocked(identity.History, f.Channel); err != nil {
+			return err
+		}
+	}
+	if f.Presence {
+		if !o.Presence {
+			return &wire.Err{Code: wire.CodeNoPresence, Text: "this namespace has no presence"}
+		}
+		return s.mayLocked(identity.Presence, f.Channel)
+	}
+	return nil
+}
+
+func (s *Session) joiningLocked(name string) bool {
+	for i := range s.joining {
+		if s.joining[i].req.Channel == name {
+			return true
+		}
+	}
+	return false
+}
+
+// joinReadyLocked completes the subscriptions that waited long enough.
+func (s *Session) joinReadyLocked(now time.Time) (any bool) {
+	for i := 0; i < len(s.joining); {
+		j := s.joining[i]
+		wild, _ := channel.CheckPattern(j.req.Channel)
+		if now.Before(j.until) && !s.readyLocked(j.req.Channel, wild) {
+			i++
+			continue
+		}
+		s.joining = append(s.joining[:i], s.joining[i+1:]...)
+		s.joinLocked(&j.req, wild, j.whole)
+		any = true
+	}
+	return any
+}
+
+// joinLocked attaches the subscription and says where it begins.
+func (s *Session) joinLocked(f *wire.Sub, wild bool, whole *position.Position) {
+	n := s.host.cfg.Node
+	o := n.Table().For(f.Channel)
+	e := &sub{session: s, policy: o.Policy, events: f.Presence}
+	if f.Policy != "" {
+		e.policy = namespace.Policy(f.Policy)
+	}
+	var next uint64
+	e.log, next = n.Open(f.Channel, wild, e, s.link.Shard())
+	e.next = next
+	subbed := &wire.Subbed{Ref: f.Ref, Channel: f.Channel}
+	last := f.Last
+	if last == 0 && o.Cache && !wild {
+		last = 1
+	}
+	from := whole
+	if f.Cursor != "" {
+		p, _ := position.Parse(f.Cursor) // checked before
+		from = &p
+	}
+	var gaps []*wire.Gap
+	switch {
+	case from != nil:
+		first, _ := e.log.Bounds()
+		e.next = first
+		if !s.bare() {
+			e.filter = from
+		}
+		gaps = s.lossesLocked(e, from)
+		subbed.Recovered = len(gaps) == 0
+		subbed.Cursor = from.Cursor()
+		if len(gaps) == 0 {
+			s.stats.Recovered++
+		} else {
+			s.stats.Unhealed++
+		}
+		s.host.cfg.Observer.Subscribed(len(gaps) == 0, true)
+	default:
+		if last > 0 {
+			first, _ := e.log.Bounds()
+			e.next = max(first, next-min(next, uint64(last)))
+		}
+		p := s.startLocked(e, next)
+		subbed.Cursor = p.Cursor()
+		if s.bare() && e.next < next {
+			s.pos = lower(s.pos, p)
+		}
+		s.host.cfg.Observer.Subscribed(false, false)
+	}
+	s.subs = append(s.subs, e)
+	if s.byName != nil {
+		s.byName[f.Channel] = e
+	} else if len(s.subs) > 8 {
+		s.byName = make(map[string]*sub, 16)
+		for _, e := range s.subs {
+			s.byName[e.log.Name] = e
+		}
+	}
+	s.orderLocked()
+	s.sayLocked(subbed)
+	for _, g := range gaps {
+		s.control = s.tellLocked(s.control, g)
+	}
+	s.workLocked(e)
+	if o.Presence && !wild {
+		s.host.enter(s, e)
+	}
+}
+
+// orderLocked decides anew whether order over all subscriptions matters.
+func (s *Session) orderLocked() {
+	overlap := false
+	if len(s.subs) > 1 {
+		for _, e := range s.subs {
+			overlap = overlap || e.log.Pattern
+		}
+	}
+	if overlap && !s.overlap { // from a list to a heap
+		for i := len(s.work)/2 - 1; i >= 0; i-- {
+			s.down(i)
+		}
+	}
+	s.overlap = overlap
+}
+
+// shards calls yield with every shard that the session's channels lie in.
+func (s *Session) shards(yield func(uint8) bool) {
+	for _, e := range s.subs {
+		if !yieldShards(e.log, yield) {
+			return
+		}
+	}
+}
+
+func yieldShards(l *log.Log, yield func(uint8) bool) bool {
+	if l.Pattern && !channel.FixesFirst(l.Name) {
+		for shard := range position.Shards {
+			if !yield(uint8(shard)) {
+				return false
+			}
+		}
+		return true
+	}
+	return yield(l.Shard)
+}
+
+// startLocked returns the position before the entries from e.next on: what a
+// fresh subscriber has done, less what it is about to be sent again.
+func (s *Session) startLocked(e *sub, next uint64) position.Position {
+	var p position.Position
+	s.host.cfg.Node.Begin(&p, func(yield func(uint8) bool) { yieldShards(e.log, yield) })
+	if e.next == next {
+		return p
+	}
+	es := make([]*log.Entry, next-e.next)
+	n, _ := e.log.Read(e.next, ^uint64(0), es)
+	var before position.Position
+	for _, entry := range es[:n] {
+		if _, seen := before.Base(entry.Stamp.Origin); !seen {
+			before.Raise(entry.Stamp.Origin, entry.Stamp.Tick-1)
+		}
+	}
+	return lower(p, before)
+}
+
+// lower returns p with the origins that q names set back to q, where q is less.
+func lower(p, q position.Position) position.Position {
+	var out position.Position
+	for _, b := range p.Bases() {
+		if t, ok := q.Base(b.Origin); ok {
+			b.Tick = min(b.Tick, t)
+		}
+		out.Raise(b.Origin, b.Tick)
+		out.Count(b.Origin, b.Seq)
+	}
+	for _, l := range p.Leads() {
+		if _, ok := q.Base(l.Origin); !ok {
+			out.Advance(l.Origin, l.Shard, l.Tick)
+		}
+	}
+	for _, b := range q.Bases() {
+		if _, ok := out.Base(b.Origin); !ok {
+			out.Raise(b.Origin, b.Tick)
+		}
+	}
+	return out
+}
+
+// lossesLocked returns the gaps of a reader that comes with a position: what
+// its log has trimmed, what was lost between nodes, whose origin is gone.
+func (s *Session) lossesLocked(e *sub, p *position.Position) (gaps []*wire.Gap) {
+	n := s.host.cfg.Node
+	name := []string{e.log.Name}
+	done := func(o position.Origin) uint64 { return p.Done(o, e.log.Shard, n.Window()) }
+	if e.log.Pattern && !channel.FixesFirst(e.log.Name) {
+		done = func(o position.Origin) uint64 { // no shard is further than its base
+			base, named := p.Base(o)
+			if !named {
+				return p.Done(o, 0, n.Window())
+			}
+			return base
+		}
+	}
+	if trims := e.log.Lost(done); len(trims) > 0 {
+		g := &wire.Gap{Channels: name, Reason: wire.ReasonTrimmed}
+		for _, t := range trims {
+			g.Ranges = append(g.Ranges, wire.Range{Origin: t.Origin, From: done(t.Origin), To: t.Tick, Seq: t.Seq})
+		}
+		g.Count = counted(trims, p)
+		gaps = append(gaps, g)
+	}
+	yieldShards(e.log, func(shard uint8) bool {
+		for _, l := range n.Losses(p, shard) {
+			gaps = append(gaps, holeGap(name, l))
+		}
+		return true
+	})
+	for _, o := range n.Meet(p) {
+		if s.toldLocked(o) {
+			continue
+		}
+		s.told = append(s.told, o)
+		from, _ := p.Base(o)
+		gaps = append(gaps, &wire.Gap{Reason: wire.ReasonOriginLost, Ranges: []wire.Range{{Origin: o, From: from, To: position.End}}})
+	}
+	return gaps
+}
+
+// counted is how many stamps trims hold beyond a position, 0 if it cannot say.
+func counted(trims []log.Trim, p *position.Position) (n uint64) {
+	for _, t := range trims {
+		had := uint64(0)
+		for _, b := range p.Bases() {
+			if b.Origin == t.Origin {
+				had = b.Seq
+			}
+		}
+		if had == 0 || t.Seq <= had {
+			return 0
+		}
+		n += t.Seq - had
+	}
+	return n
+}
+
+func holeGap(channels []string, l node.Loss) *wire.Gap {
+	reason := wire.ReasonLossy
+	if l.To == position.End {
+		reason = wire.ReasonOriginLost
+	}
+	return &wire.Gap{Channels: channels, Reason: reason, Ranges: []wire.Range{{Origin: l.Origin, From: l.From, To: l.To}}}
+}
+
+func (s *Session) toldLocked(o position.Origin) bool {
+	for _, t := range s.told {
+		if t == o {
+			return true
+		}
+	}
+	return false
+}
+
+// unsubLocked ends a subscription that the client no longer wants.
+func (s *Session) unsubLocked(f *wire.Unsub) {
+	if e := s.findLocked(f.Channel); e != nil {
+		s.dropLocked(e, f.Ref, "", "")
+		return
+	}
+	for i := range s.joining {
+		if s.joining[i].req.Channel == f.Channel {
+			s.joining = append(s.joining[:i], s.joining[i+1:]...)
+			s.sayLocked(&wire.Unsubbed{Ref: f.Ref, Channel: f.Channel})
+			return
+		}
+	}
+	s.errLocked(f.Ref, f.Channel, &wire.Err{Code: wire.CodeNotSubscribed, Text: "no such subscription"})
+}
+
+// drop ends a subscription by name.
+func (s *Session) drop(name string, code wire.Code, text string) bool {
+	s.mu.Lock()
+	e := s.findLocked(name)
+	if e != nil {
+		s.dropLocked(e, 0, code, text)
+	}
+	s.mu.Unlock()
+	if e != nil {
+		s.link.Kick()
+	}
+	return e != nil
+}
+
+func (s *Session) dropLocked(e *sub, ref uint32, code wire.Code, text string) {
+	e.gone = true
+	e.log.Detach(e)
+	for i := range s.subs {
+		if s.subs[i] == e {
+			s.subs = append(s.subs[:i], s.subs[i+1:]...)
+			break
+		}
+	}
+	delete(s.byName, e.log.Name)
+	s.orderLocked()
+	s.host.leave(s, e)
+	s.sayLocked(&wire.Unsubbed{Ref: ref, Channel: e.log.Name, Code: code, Text: text})
+}

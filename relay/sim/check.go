@@ -1,0 +1,68 @@
+package sim
+
+import (
+	"slices"
+
+	"github.com/chappe-relay/chappe/relay/channel"
+	"github.com/chappe-relay/chappe/relay/position"
+	"github.com/chappe-relay/chappe/relay/wire"
+)
+
+// check judges a client when all faults are long over: everything it was owed
+// has come or was told as lost.
+func (c *client) check() {
+	w := c.w
+	if c.session == nil {
+		w.failf("client %d: not connected at the end", c.i)
+		return
+	}
+	if st := c.session.Stats(); st.Dropped != c.counted {
+		w.failf("client %d: the server counted %d lost stamps in this session and told %d", c.i, st.Dropped, c.counted)
+	}
+	missing := map[string]uint64{} // by subscription: not received and in no range
+	for n, m := range w.sent {
+		if c.got[n] {
+			continue
+		}
+		for _, name := range c.subs {
+			since, ok := c.joined[name]
+			if !ok {
+				w.failf("client %d: never subscribed to %s", c.i, name)
+				return
+			}
+			if !channel.Match(name, m.channel) || m.at <= since || c.covered(name, m) {
+				continue
+			}
+			missing[name]++
+			if len(c.told) == 0 || missing[name] > c.counts(name) {
+				w.failf("client %d (%d): %s %v, published at %.3fs to a subscriber of %s, neither came nor was told", c.i, c.form,
+					m.channel, m.stamp, float64(m.at-start)/1e6, name)
+			}
+		}
+	}
+}
+
+// covered reports whether a told range holds a message.
+func (c *client) covered(name string, m sent) bool {
+	for _, t := range c.told {
+		if len(t.gap.Channels) > 0 && !slices.Contains(t.gap.Channels, name) {
+			continue
+		}
+		for _, r := range t.gap.Ranges {
+			if r.Origin == m.stamp.Origin && m.stamp.Tick > r.From && (m.stamp.Tick <= r.To || r.To == position.End) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// counts is how many stamps of a subscription were told by number alone.
+func (c *client) counts(name string) (n uint64) {
+	for _, t := range c.told {
+		if len(t.gap.Ranges) == 0 && (slices.Contains(t.gap.Channels, name) || t.gap.Reason == wire.ReasonTrimmed) {
+			n += t.gap.Count
+		}
+	}
+	return n
+}

@@ -1,0 +1,55 @@
+package sim
+
+import (
+	"flag"
+	"os"
+	"testing"
+)
+
+var (
+	seeds = flag.Uint64("seeds", 200, "how many seeds to run")
+	from  = flag.Uint64("from", 0, "the first seed")
+	trace = flag.Bool("log", false, "print what happens")
+)
+
+// TestSeeds plays many worlds. A failure names its seed; replay it with
+//
+//	go test ./relay/sim -run TestSeeds -from SEED -seeds 1 -log
+func TestSeeds(t *testing.T) {
+	var got, gaps int
+	for seed := *from; seed < *from+*seeds; seed++ {
+		w := New(PlanOf(seed))
+		if *trace {
+			w.trace = func(format string, args ...any) { t.Logf(format, args...) }
+		}
+		for _, f := range w.Run() {
+			t.Errorf("seed %d %+v: %s", seed, w.Plan, f)
+		}
+		for _, c := range w.clients {
+			got += len(c.got)
+			gaps += len(c.told)
+		}
+		if t.Failed() && os.Getenv("CI") == "" && *seeds <= 200 {
+			break
+		}
+	}
+	if *seeds >= 100 && (got == 0 || gaps == 0) {
+		t.Errorf("%d deliveries and %d gaps: the worlds were too quiet to show anything", got, gaps)
+	}
+	t.Logf("%d seeds, %d deliveries, %d gaps", *seeds, got, gaps)
+}
+
+// TestReplay shows that a seed is enough to see a run again.
+func TestReplay(t *testing.T) {
+	for seed := range uint64(8) {
+		var runs [2][]string
+		for i := range runs {
+			w := New(PlanOf(seed))
+			w.trace = func(format string, args ...any) { runs[i] = append(runs[i], format) }
+			w.Run()
+		}
+		if len(runs[0]) != len(runs[1]) {
+			t.Errorf("seed %d: %d events, then %d", seed, len(runs[0]), len(runs[1]))
+		}
+	}
+}
