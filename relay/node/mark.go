@@ -182,8 +182,10 @@ func (n *Node) Losses(p *position.Position, shard uint8) (out []Loss) {
 }
 
 // Meet makes the origins that p names known here, and returns those whose end
-// this node cannot vouch for: lost for the reader of p. A node with a bus asks
-// the others about an unknown origin before it gives it up.
+// this node cannot vouch for: lost for a reader at p. A node with a bus asks the
+// others about an unknown origin before it gives it up. One that was given up
+// less than a window ago counts even if p does not name it: it may be alive,
+// and what it publishes will not come here.
 func (n *Node) Meet(p *position.Position) (lost []position.Origin) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -197,6 +199,16 @@ func (n *Node) Meet(p *position.Position) (lost []position.Origin) {
 		}
 		if o == nil || (o.sealed && !o.closed) {
 			lost = append(lost, b.Origin)
+		}
+	}
+	if n.cfg.Bus == nil {
+		return lost
+	}
+	now, window := n.nowLocked(), uint64(n.cfg.Window.Microseconds())
+	for _, id := range n.sortedLocked() {
+		o := n.origins[id]
+		if _, named := p.Base(id); !named && o.sealed && !o.closed && o.sealedAt+window > now {
+			lost = append(lost, id)
 		}
 	}
 	return lost

@@ -149,6 +149,7 @@ func (n *Node) sealLocked(o *origin) {
 		}
 	}
 	n.endLocked(o)
+	o.closed = false // whatever it said: not all of it is here
 	n.addEventLocked(Event{Kind: Seal, Origin: o.id, To: position.End})
 }
 

@@ -227,6 +227,7 @@ func (s *Session) joinLocked(f *wire.Sub, wild bool, whole *position.Position) {
 		if s.bare() && e.next < next {
 			s.pos = lower(s.pos, p)
 		}
+		gaps = s.originsLocked(&position.Position{})
 		s.host.cfg.Observer.Subscribed(false, false)
 	}
 	s.subs = append(s.subs, e)
@@ -357,13 +358,18 @@ func (s *Session) lossesLocked(e *sub, p *position.Position) (gaps []*wire.Gap) 
 		}
 		return true
 	})
-	for _, o := range n.Meet(p) {
+	return append(gaps, s.originsLocked(p)...)
+}
+
+// originsLocked returns a gap for each origin that is lost to a reader at p and
+// was not told to this session before. It concerns the whole session.
+func (s *Session) originsLocked(p *position.Position) (gaps []*wire.Gap) {
+	for _, o := range s.host.cfg.Node.Meet(p) {
 		if s.toldLocked(o) {
 			continue
 		}
 		s.told = append(s.told, o)
-		from, _ := p.Base(o)
-		gaps = append(gaps, &wire.Gap{Reason: wire.ReasonOriginLost, Ranges: []wire.Range{{Origin: o, From: from, To: position.End}}})
+		gaps = append(gaps, &wire.Gap{Reason: wire.ReasonOriginLost, Ranges: []wire.Range{{Origin: o, To: position.End}}})
 	}
 	return gaps
 }
