@@ -73,6 +73,7 @@ type World struct {
 	channels []string
 	sent     []sent
 	calm     bool // faults are over
+	settled  int  // messages from here on must be received: a gap is no excuse
 	failures []string
 	trace    func(format string, args ...any)
 }
@@ -294,6 +295,7 @@ func (w *World) Run() []string {
 	// Everybody must be current a bounded time after the faults end. The last
 	// messages are published into the calm, so that there is something to miss.
 	w.until(w.now + 8_000_000)
+	w.settled = len(w.sent)
 	for range 20 {
 		w.after(w.between(0, time.Second), w.publish)
 	}

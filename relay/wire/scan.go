@@ -93,32 +93,41 @@ func skipNested(b []byte, i, depth int) int {
 	}
 }
 
+// plain are the bytes that stand for themselves in a JSON string.
+var plain = func() (t [256]bool) {
+	for c := 0x20; c < 256; c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
+
 // skipString skips a string. Its UTF-8 is checked elsewhere.
 func skipString(b []byte, i int) int {
-	for i++; i < len(b); i++ {
-		switch c := b[i]; {
-		case c == '"':
-			return i + 1
-		case c < 0x20:
-			return -1
-		case c == '\\':
+	for i++; ; i++ {
+		for i < len(b) && plain[b[i]] {
 			i++
-			if i >= len(b) {
+		}
+		if i >= len(b) || b[i] < 0x20 {
+			return -1
+		}
+		if b[i] == '"' {
+			return i + 1
+		}
+		i++
+		if i >= len(b) {
+			return -1
+		}
+		switch b[i] {
+		case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		case 'u':
+			if _, ok := hex4(b, i+1); !ok {
 				return -1
 			}
-			switch b[i] {
-			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-			case 'u':
-				if _, ok := hex4(b, i+1); !ok {
-					return -1
-				}
-				i += 4
-			default:
-				return -1
-			}
+			i += 4
+		default:
+			return -1
 		}
 	}
-	return -1
 }
 
 // hex4 reads the four digits of a \u escape.
@@ -189,14 +198,12 @@ func isJSON(data []byte) bool {
 // appendCompact appends a well formed JSON value without the white space
 // between its tokens: what is left holds no line end.
 func appendCompact(dst, value []byte) []byte {
-	start, quoted := 0, false
+	start := 0
 	for i := 0; i < len(value); i++ {
 		switch c := value[i]; {
-		case quoted && c == '\\':
-			i++
 		case c == '"':
-			quoted = !quoted
-		case !quoted && c <= ' ':
+			i = skipString(value, i) - 1
+		case c <= ' ':
 			dst = append(dst, value[start:i]...)
 			start = i + 1
 		}

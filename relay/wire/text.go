@@ -58,7 +58,7 @@ func appendString[T string | []byte](dst []byte, s T) []byte {
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]
-		if c >= 0x20 && c < utf8.RuneSelf && c != '"' && c != '\\' {
+		if plain[c] && c < utf8.RuneSelf {
 			i++
 			continue
 		}

@@ -1,0 +1,78 @@
+package auth
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"github.com/chappe-relay/chappe/relay/identity"
+	"github.com/chappe-relay/chappe/relay/namespace"
+	"github.com/chappe-relay/chappe/relay/wire"
+)
+
+// Authority is a verifier and a sealer in the form that sessions ask for
+// (session.Authority). Both can be replaced while it is in use, which is how a
+// reload of the configuration changes keys: a call sees the old or the new ones,
+// and never a mixture.
+type Authority struct {
+	now atomic.Pointer[pair]
+}
+
+type pair struct {
+	verifier *Verifier
+	sealer   *Sealer
+}
+
+// NewAuthority puts the two together.
+func NewAuthority(v *Verifier, s *Sealer) *Authority {
+	a := &Authority{}
+	a.Replace(v, s)
+	return a
+}
+
+// Replace changes the keys for all later calls. Identities already given out stay
+// until they end.
+func (a *Authority) Replace(v *Verifier, s *Sealer) { a.now.Store(&pair{v, s}) }
+
+// Verify is Verifier.Verify with the error as a frame.
+func (a *Authority) Verify(token string) (*identity.Identity, *wire.Err) {
+	id, err := a.now.Load().verifier.Verify(token)
+	return id, frame(err)
+}
+
+// Anonymous is Verifier.Anonymous.
+func (a *Authority) Anonymous(loopback bool) *identity.Identity {
+	return a.now.Load().verifier.Anonymous(loopback)
+}
+
+// Allows is the function Allows.
+func (a *Authority) Allows(id *identity.Identity, o *namespace.Options, act identity.Action, channel string) bool {
+	return Allows(id, o, act, channel)
+}
+
+// Seal makes a resume ticket with the default ages; "" if there is none for this
+// identity.
+func (a *Authority) Seal(session string, id *identity.Identity) string {
+	if id == nil {
+		return ""
+	}
+	return a.now.Load().sealer.SealResume(Resume{Session: session, Identity: *id})
+}
+
+// Open reads a resume ticket: the session it was made for, and the identity.
+func (a *Authority) Open(ticket string) (session string, id *identity.Identity, err *wire.Err) {
+	r, oerr := a.now.Load().sealer.OpenResume(ticket)
+	if oerr != nil {
+		return "", nil, frame(oerr)
+	}
+	return r.Session, &r.Identity, nil
+}
+
+func frame(err error) *wire.Err {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Wire()
+	}
+	return &wire.Err{Code: wire.CodeBadToken, Text: "the credential was refused"}
+}

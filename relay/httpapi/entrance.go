@@ -1,0 +1,86 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/chappe-relay/chappe/relay/auth"
+	"github.com/chappe-relay/chappe/relay/web"
+	"github.com/chappe-relay/chappe/relay/wire"
+)
+
+// ticket gives a single-use ticket for a URL to a client with a token.
+func (a *API) ticket(w http.ResponseWriter, r *http.Request) {
+	who, _, err := a.Admit(w, r)
+	if err == nil && r.Header.Get("Authorization") == "" {
+		err = &wire.Err{Code: wire.CodeTokenRequired, Text: "a ticket stands for a token: send it as Authorization: Bearer"}
+	}
+	var text string
+	if err == nil {
+		var terr error
+		if text, terr = a.Tickets.Issue(who, a.Origin(r), 0); terr != nil {
+			err = &wire.Err{Code: wire.CodeOverloaded, Text: "too many tickets wait to be used", Retry: auth.TicketTTL.Milliseconds()}
+		}
+	}
+	if err != nil {
+		web.WriteError(w, err)
+		return
+	}
+	life := auth.TicketTTL
+	if !who.Expires.IsZero() {
+		life = min(life, who.Expires.Sub(a.Now()))
+	}
+	answer(w, struct {
+		Ticket  string `json:"ticket"`
+		Expires int64  `json:"expires_ms"` // from now
+	}{text, max(0, life.Milliseconds())})
+}
+
+// probe tells a client that chooses a region how it stands here. It needs no
+// token and costs next to nothing.
+func (a *API) probe(w http.ResponseWriter, r *http.Request) {
+	ok, retry := a.Admits()
+	w.Header().Set("Timing-Allow-Origin", "*") // the round trip is what a browser measures
+	answer(w, struct {
+		Version int     `json:"version"`
+		Region  string  `json:"region"`
+		Admit   bool    `json:"admit"`
+		Retry   int64   `json:"retry_ms"`
+		Load    float64 `json:"load"`
+	}{1, a.Region, ok, retry.Milliseconds(), a.Load()})
+}
+
+// regions lists where a client may connect.
+func (a *API) regions(w http.ResponseWriter, r *http.Request) {
+	type region struct {
+		Region string `json:"region,omitempty"` // unknown for other nodes
+		URL    string `json:"url"`
+	}
+	self := a.PublicURL
+	if self == "" {
+		scheme := "http"
+		if r.TLS != nil {
+			scheme = "https"
+		}
+		self = scheme + "://" + r.Host
+	}
+	list := []region{{a.Region, self}}
+	for _, u := range a.Alternatives {
+		list = append(list, region{URL: u})
+	}
+	answer(w, struct {
+		Version int      `json:"version"`
+		Regions []region `json:"regions"` // best first
+	}{1, list})
+}
+
+func answer(w http.ResponseWriter, v any) {
+	b, err := json.Marshal(v)
+	if err != nil { // no value of ours
+		web.WriteError(w, &wire.Err{Code: wire.CodeInternal, Text: "no answer"})
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Write(append(b, '\n'))
+}

@@ -1,0 +1,110 @@
+package relay
+
+import (
+	"time"
+
+	"github.com/chappe-relay/chappe/relay/channel"
+	"github.com/chappe-relay/chappe/relay/identity"
+	"github.com/chappe-relay/chappe/relay/position"
+	"github.com/chappe-relay/chappe/relay/wire"
+)
+
+// Error is a refusal, with its stable code.
+type Error struct {
+	Code wire.Code
+	Text string
+}
+
+func (e *Error) Error() string { return string(e.Code) + ": " + e.Text }
+
+// Message is what a program publishes.
+type Message struct {
+	Data  []byte        // kept: it must not be changed afterwards
+	ID    string        // idempotency id; "": none
+	Key   string        // conflation key
+	Event string        // event name
+	TTL   time.Duration // until it is no longer delivered; 0: never
+}
+
+// embedder may do everything: it is the program that the relay runs in.
+var embedder = &identity.Identity{
+	Key: "embedder", Backend: true, Grants: []identity.Grant{{Pattern: ">", Actions: identity.All}},
+}
+
+// Publish publishes a message on behalf of the program that the relay runs in.
+// dup is true for an ID that was seen before: the stamp is the first one's. The
+// error is an *Error.
+func (r *Relay) Publish(name string, m Message) (stamp position.Stamp, dup bool, err error) {
+	ttl := (m.TTL + time.Millisecond - 1).Milliseconds() // up: 0 would be for ever
+	ack, refused := r.host.Publish(embedder, &wire.Pub{Channel: name, Data: m.Data, ID: m.ID, Key: m.Key, Event: m.Event, TTL: ttl})
+	if refused != nil {
+		return position.Stamp{}, false, &Error{refused.Code, refused.Text}
+	}
+	return ack.Stamp, ack.Dup, nil
+}
+
+// Connection is one client.
+type Connection struct {
+	ID            string // public: not the address of the session's POST route
+	User          string
+	Transport     string
+	Remote        string
+	Agent         string
+	Opened        time.Time
+	Channels      []string
+	Sent          uint64 // messages to the client
+	Received      uint64 // messages from the client
+	Gaps, Dropped uint64 // gaps told, and the stamps that they counted
+}
+
+// Connections returns all clients, in no order.
+func (r *Relay) Connections() []Connection {
+	all := r.host.Sessions()
+	out := make([]Connection, len(all))
+	for i, s := range all {
+		st := s.Stats()
+		out[i] = Connection{
+			ID: st.Session, User: st.User, Transport: s.Transport(), Remote: s.Remote(), Agent: st.Agent,
+			Opened: st.Opened, Channels: s.Channels(),
+			Sent: st.MsgsOut, Received: st.MsgsIn, Gaps: st.Gaps, Dropped: st.Dropped,
+		}
+	}
+	return out
+}
+
+// Channel is one channel or pattern that holds messages or has readers.
+type Channel struct {
+	Name    string
+	Pattern bool
+	Entries int
+	Bytes   int64
+	Readers int
+}
+
+// Channels returns all channels and patterns, in no order.
+func (r *Relay) Channels() []Channel {
+	all := r.node.Logs()
+	out := make([]Channel, len(all))
+	for i, l := range all {
+		out[i] = Channel(l)
+	}
+	return out
+}
+
+// Disconnect closes all connections of a user, for good, and returns how many.
+func (r *Relay) Disconnect(user string) int { return r.host.Disconnect(user) }
+
+// Unsubscribe ends a user's subscriptions to a channel or pattern and returns
+// how many.
+func (r *Relay) Unsubscribe(user, name string) int { return r.host.Unsubscribe(user, name) }
+
+// Clear drops the messages kept of a channel. Readers that had not read them
+// are told. Clearing a channel that holds none is no error; the error for what
+// is not a channel is an *Error.
+func (r *Relay) Clear(name string) error {
+	if err := channel.Check(name); err != nil {
+		return &Error{wire.CodeBadChannel, err.Error()}
+	}
+	r.node.Clear(name)
+	return nil
+}

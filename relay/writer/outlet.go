@@ -1,0 +1,167 @@
+package writer
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Outlet is one connection's way out.
+type Outlet struct {
+	// Static after construction.
+	src   Source
+	conn  net.Conn
+	raw   *raw // nil: the connection has no socket to write to without blocking
+	pool  *Pool
+	shard *shard
+	done  chan struct{} // closed when the connection is
+
+	queued atomic.Bool // in the shard's queue, or being drained there
+
+	mu     sync.Mutex
+	parked bool // a goroutine writes what the socket did not take
+	final  func([]byte) []byte
+	grace  time.Duration
+	ending bool // Finish was called
+	closed bool
+}
+
+// rounds is how many full batches one connection may write before others have
+// their turn.
+const rounds = 4
+
+// Shard returns the number of the shard that drains the outlet.
+func (o *Outlet) Shard() int { return o.shard.index }
+
+// Done is closed when the connection is.
+func (o *Outlet) Done() <-chan struct{} { return o.done }
+
+// Kick says that the source has something due. It never blocks.
+func (o *Outlet) Kick() {
+	if !o.queued.Load() && o.queued.CompareAndSwap(false, true) {
+		o.shard.push(o)
+	}
+}
+
+// Finish ends the connection: what is due is written, then what final appends,
+// then the write side is shut. The connection is closed when the peer closes or
+// grace has passed. It never blocks; the first call counts.
+func (o *Outlet) Finish(final func(dst []byte) []byte, grace time.Duration) {
+	o.mu.Lock()
+	if o.ending || o.closed {
+		o.mu.Unlock()
+		return
+	}
+	o.ending, o.final, o.grace = true, final, grace
+	o.mu.Unlock()
+	o.Kick()
+}
+
+// Abort closes the connection now. A reader of it returns with an error.
+func (o *Outlet) Abort() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closeLocked()
+}
+
+func (o *Outlet) closeLocked() {
+	if !o.closed {
+		o.closed = true
+		o.conn.Close()
+		close(o.done)
+	}
+}
+
+// drain writes what is due. Called by the shard alone, with no lock held over
+// Fill: a source may decide, while it is asked, to end its own connection.
+func (o *Outlet) drain(buf []byte, soft int) []byte {
+	o.queued.Store(false) // from here on a kick queues it again
+	o.mu.Lock()
+	closed, parked := o.closed, o.parked
+	o.mu.Unlock()
+	if closed {
+		return buf
+	}
+	if parked { // it drains when the connection has taken what it was given
+		o.src.Refused()
+		return buf
+	}
+	for range rounds {
+		buf = o.src.Fill(buf[:0], soft)
+		if len(buf) == 0 {
+			o.end()
+			return buf
+		}
+		if o.raw == nil {
+			o.park(buf, false)
+			return buf
+		}
+		n, err := o.raw.write(buf)
+		if err != nil {
+			o.Abort()
+			return buf
+		}
+		if n < len(buf) {
+			o.src.Refused()
+			o.park(buf[n:], true)
+			return buf
+		}
+	}
+	o.Kick()
+	return buf
+}
+
+// park hands the rest of a batch to a goroutine that may wait.
+func (o *Outlet) park(rest []byte, full bool) {
+	rest = append([]byte(nil), rest...)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return
+	}
+	o.parked = true
+	if full {
+		o.pool.parked.Add(1)
+	}
+	o.pool.wait(o, func() {
+		o.conn.SetWriteDeadline(time.Now().Add(o.pool.opts.Stall))
+		_, err := o.conn.Write(rest)
+		if full {
+			o.pool.parked.Add(-1)
+		}
+		if err != nil {
+			o.Abort()
+			return
+		}
+		o.mu.Lock()
+		o.parked = false
+		o.mu.Unlock()
+		o.Kick()
+	})
+}
+
+// end writes the last bytes, if the connection is to end, and shuts it. It may
+// wait, so it has a goroutine of its own.
+func (o *Outlet) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.ending || o.closed {
+		return
+	}
+	o.parked = true // nothing else writes any more
+	last := o.final(nil)
+	o.pool.wait(o, func() {
+		timer := time.AfterFunc(o.grace, o.Abort)
+		defer timer.Stop()
+		o.conn.SetWriteDeadline(time.Now().Add(o.grace))
+		if _, err := o.conn.Write(last); err != nil {
+			o.Abort()
+			return
+		}
+		if c, ok := o.conn.(interface{ CloseWrite() error }); ok {
+			c.CloseWrite()
+		}
+		<-o.done // the reader aborts when the peer has closed, or the timer does
+	})
+}
