@@ -8,6 +8,7 @@ import (
 
 	"github.com/chappe-relay/chappe/relay/auth"
 	"github.com/chappe-relay/chappe/relay/identity"
+	"github.com/chappe-relay/chappe/relay/web"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
 
@@ -32,11 +33,6 @@ func (r *Relay) remote(req *http.Request) string {
 
 func (r *Relay) identify(w http.ResponseWriter, req *http.Request) (*identity.Identity, *wire.Err) {
 	q := req.URL.Query()
-	if q.Has("token") || q.Has("access_token") {
-		// URLs are logged, kept in histories and passed on in Referer.
-		return nil, &wire.Err{Code: wire.CodeBadRequest,
-			Text: "a token never goes in a URL: send Authorization: Bearer, or a ticket from POST /v1/tickets as ?ticket=", Terminal: true}
-	}
 	if h := req.Header.Get("Authorization"); h != "" {
 		kind, token, _ := strings.Cut(h, " ")
 		if !strings.EqualFold(kind, "Bearer") || token == "" {
@@ -77,6 +73,21 @@ func (r *Relay) identify(w http.ResponseWriter, req *http.Request) (*identity.Id
 		}
 	}
 	return r.authority.Anonymous(r.proxies.Loopback(req)), nil
+}
+
+// withoutTokens refuses requests with a token in their URL, also where one would
+// be overlooked: URLs are logged, kept in histories and passed on in Referer.
+func withoutTokens(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if strings.Contains(req.URL.RawQuery, "token=") {
+			if q := req.URL.Query(); q.Has("token") || q.Has("access_token") {
+				web.WriteError(w, &wire.Err{Code: wire.CodeBadRequest, Terminal: true,
+					Text: "a token never goes in a URL: send Authorization: Bearer, or a ticket from POST /v1/tickets as ?ticket="})
+				return
+			}
+		}
+		next.ServeHTTP(w, req)
+	})
 }
 
 // remember gives the client of a ticket the cookie that it comes back with.

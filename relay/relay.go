@@ -17,8 +17,8 @@ import (
 	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/session"
 	"github.com/chappe-relay/chappe/relay/web"
-	"github.com/chappe-relay/chappe/relay/ws"
 	"github.com/chappe-relay/chappe/relay/writer"
+	"github.com/chappe-relay/chappe/relay/ws"
 )
 
 // Relay is one node.

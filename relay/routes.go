@@ -48,5 +48,5 @@ func (r *Relay) routes() http.Handler {
 		mux.Handle(path, httpapi.Only(allowed))
 	}
 	mux.Handle("/", httpapi.Refuse(wire.CodeNotFound, "no such route"))
-	return r.origins.CORS(mux)
+	return r.origins.CORS(withoutTokens(mux))
 }

@@ -236,7 +236,9 @@ func TestUpstreamFrames(t *testing.T) {
 		if got := call(t, c, "POST", channel, "3", "Chappe-Session: "+id); got.status != 200 {
 			t.Fatalf("%d %s", got.status, got.body)
 		}
-		call(t, c, "POST", channel, "4")
+		if got := call(t, c, "POST", channel, "4", "Chappe-Session: gone"); got.status != 200 {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
 		if b := e.Next("message"); !strings.Contains(b.Data, `"data":4`) {
 			t.Errorf("got %+v, want 4", b)
 		}
@@ -252,6 +254,7 @@ func TestUpstreamFrames(t *testing.T) {
 		}{
 			{"/v1/session/none", `{"t":"pong"}`, 404, wire.CodeNoSession, nil},
 			{path, `{"t":"pong"}`, 403, wire.CodeForbidden, []string{"Authorization: Bearer " + other}},
+			{channel, "1", 404, wire.CodeNoSession, []string{"Authorization: Bearer " + other, "Chappe-Session: " + id}},
 			{path, `{"t":"hello","version":1}`, 400, wire.CodeBadFrame, nil},
 			{path, `{"t":"msg"}`, 400, wire.CodeBadFrame, nil},
 			{path, `{"t":"nonsense"}`, 400, wire.CodeBadFrame, nil},
@@ -299,7 +302,6 @@ func TestBadInput(t *testing.T) {
 			{"POST", channel, "1", 400, wire.CodeBadRequest, []string{"Chappe-Event: gap"}},
 			{"POST", channel, "1", 400, wire.CodeBadRequest, []string{"Chappe-Ack: later"}},
 			{"POST", channel, "1", 400, wire.CodeUnsupported, []string{"Chappe-Ack: replicated"}},
-			{"POST", channel, "1", 404, wire.CodeNoSession, []string{"Chappe-Session: none"}},
 			{"POST", channel, "1", 401, wire.CodeBadToken, []string{"Authorization: Basic dTpw"}},
 			{"POST", channel, "1", 401, wire.CodeBadToken, []string{"Authorization: Bearer a.b.c"}},
 			{"POST", channel + "?token=abc", "1", 400, wire.CodeBadRequest, nil},

@@ -46,15 +46,17 @@ func (a *API) publish(w http.ResponseWriter, r *http.Request) {
 }
 
 // send publishes for a client. With Chappe-Session it is that session of the
-// same client that publishes, and does not get the message back.
+// same client that publishes, and does not get the message back. A session that
+// has ended gets nothing anyway: then the message goes out as any other.
 func (a *API) send(r *http.Request, who *identity.Identity, remote string, p *wire.Pub) (*wire.Ack, *wire.Err) {
 	if id := r.Header.Get("Chappe-Session"); id != "" {
-		s := a.Host.Lookup(id)
-		if s == nil || !owns(who, s.Identity()) {
-			return nil, noSession
+		if s := a.Host.Lookup(id); s != nil {
+			if !owns(who, s.Identity()) {
+				return nil, noSession
+			}
+			p.Quiet = true
+			return s.PublishAs(p)
 		}
-		p.Quiet = true
-		return s.PublishAs(p)
 	}
 	if err := a.rates.take(who, remote); err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ func (s *Session) Fill(dst []byte, soft int) []byte {
 	}
 	if n := len(dst) - start; n > 0 {
 		s.spoke.Store(s.host.cfg.Now().UnixNano())
-		s.stats.BytesOut += uint64(n)
+		s.stats.bytesOut += uint64(n)
 	}
 	return dst
 }
@@ -69,12 +69,12 @@ func (s *Session) drainLocked(dst []byte, start, soft int) []byte {
 		s.refused = false
 		dst = s.policiesLocked(dst)
 	}
-	sent := s.stats.MsgsOut
+	sent := s.stats.msgsOut
 	bytes := len(dst)
 	for len(s.work) > 0 && len(dst)-start < soft {
 		dst = s.takeLocked(dst, start+soft, horizon)
 	}
-	if sent = s.stats.MsgsOut - sent; sent > 0 {
+	if sent = s.stats.msgsOut - sent; sent > 0 {
 		s.host.cfg.Observer.Sent(s.form, sent, uint64(len(dst)-bytes))
 	}
 	if len(s.work) == 0 && (s.progress || s.form == FormPoll) && s.closing == nil {
@@ -253,7 +253,7 @@ func (s *Session) putLocked(dst []byte, e *sub, m *log.Entry) []byte {
 	case m.Expires != 0 && m.Expired(s.host.cfg.Node.Now()):
 		return dst
 	}
-	s.stats.MsgsOut++
+	s.stats.msgsOut++
 	switch s.form {
 	case FormBinary:
 		return append(dst, m.Frame(log.Binary)...)
@@ -268,8 +268,8 @@ func (s *Session) putLocked(dst []byte, e *sub, m *log.Entry) []byte {
 // tellLocked puts a gap on the wire and counts it: what the server counts is
 // what the client is told.
 func (s *Session) tellLocked(dst []byte, g *wire.Gap) []byte {
-	s.stats.Gaps++
-	s.stats.Dropped += g.Count
+	s.stats.gaps++
+	s.stats.dropped += g.Count
 	s.progress = true
 	s.host.cfg.Observer.Told(g.Reason, 1, g.Count)
 	return s.appendFrame(dst, g)
@@ -363,7 +363,8 @@ func (s *Session) eventsLocked(dst []byte, horizon uint64) []byte {
 			}
 		case node.Seal:
 			if len(s.subs) > 0 && !s.toldLocked(ev.Origin) {
-				s.told = append(s.told, ev.Origin)
+				r := s.rareLocked()
+				r.told = append(r.told, ev.Origin)
 				dst = s.tellLocked(dst, holeGap(nil, l))
 			}
 		}
@@ -375,7 +376,7 @@ func (s *Session) eventsLocked(dst []byte, horizon uint64) []byte {
 func (s *Session) missesLocked(e *sub, ev node.Event) bool {
 	p := e.filter
 	if s.bare() {
-		p = &s.pos
+		p = s.pos
 	}
 	return p == nil || ev.To > p.Done(ev.Origin, ev.Shard, s.host.cfg.Node.Window())
 }
@@ -433,6 +434,9 @@ func covers(p, q *position.Position) bool {
 func (s *Session) Cursor() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.pos == nil {
+		return ""
+	}
 	return s.pos.Cursor()
 }
 

@@ -97,14 +97,14 @@ func (s *Session) helloLocked(h *wire.Hello) *wire.CloseError {
 // beginLocked fixes where a bare client's stream begins.
 func (s *Session) beginLocked(whole *position.Position, subs []wire.Sub) {
 	if whole != nil {
-		s.pos = whole.Clone()
+		*s.pos = whole.Clone()
 		return
 	}
 	shards := make(map[uint8]bool)
 	for i := range subs {
 		shards[position.Shard(subs[i].Channel)] = true
 	}
-	s.host.cfg.Node.Begin(&s.pos, func(yield func(uint8) bool) {
+	s.host.cfg.Node.Begin(s.pos, func(yield func(uint8) bool) {
 		for shard := range shards {
 			if !yield(shard) {
 				return

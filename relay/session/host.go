@@ -13,6 +13,7 @@ import (
 	"github.com/chappe-relay/chappe/relay/identity"
 	"github.com/chappe-relay/chappe/relay/namespace"
 	"github.com/chappe-relay/chappe/relay/node"
+	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
 
@@ -134,11 +135,13 @@ func (h *Host) Open(p Params) (*Session, *wire.CloseError) {
 	}
 	now := h.cfg.Now()
 	s := &Session{host: h, form: p.Form, link: p.Link, transport: p.Transport, remote: p.Remote, loopback: p.Loopback,
-		opened: now, id: h.newID()}
+		opened: now.UnixNano(), id: h.newID(), rare: none}
+	if s.bare() {
+		s.pos = &position.Position{}
+	}
 	s.agent = p.Agent
 	s.heard.Store(now.UnixNano())
 	s.spoke.Store(now.UnixNano())
-	s.bucket = float64(h.cfg.Limits.Burst)
 	h.mu.Lock()
 	full := len(h.sessions) >= h.cfg.Limits.Sessions
 	if !full {
@@ -224,7 +227,7 @@ func (h *Host) Drain(over, window time.Duration) {
 		s.mu.Lock()
 		if !s.ended {
 			s.sayLocked(&wire.Drain{Deadline: over.Milliseconds(), Delay: delay, Alternatives: h.cfg.Alternatives})
-			s.drainDelay = delay + 1
+			s.rareLocked().drainDelay = delay + 1
 		}
 		s.mu.Unlock()
 		s.link.Kick()

@@ -8,7 +8,7 @@ import (
 // CheckSub says why a subscription would be refused, without making it: HTTP
 // transports answer with a status as long as their stream has not begun.
 func (h *Host) CheckSub(who *identity.Identity, form Form, f *wire.Sub) *wire.Err {
-	s := &Session{host: h, who: who, form: form}
+	s := &Session{host: h, who: who, form: form, rare: none}
 	return s.checkSubLocked(f, false)
 }
 

@@ -111,7 +111,7 @@ func (s *Session) publishLocked(f *wire.Pub) (*wire.Ack, *wire.Err) {
 	}
 	ack, err := s.host.publish(s.who, s.number, f)
 	if err == nil {
-		s.stats.MsgsIn++
+		s.stats.msgsIn++
 	}
 	return ack, err
 }
@@ -122,15 +122,17 @@ func (s *Session) spendLocked() time.Duration {
 	if s.who.Backend || l.Rate <= 0 {
 		return 0
 	}
-	now := s.host.cfg.Now()
-	if !s.bucketAt.IsZero() {
-		s.bucket = min(float64(l.Burst), s.bucket+now.Sub(s.bucketAt).Seconds()*float64(l.Rate))
+	now, r := s.host.cfg.Now(), s.rareLocked()
+	if r.bucketAt.IsZero() {
+		r.bucket = float64(l.Burst)
+	} else {
+		r.bucket = min(float64(l.Burst), r.bucket+now.Sub(r.bucketAt).Seconds()*float64(l.Rate))
 	}
-	s.bucketAt = now
-	if s.bucket < 1 {
-		return time.Duration((1 - s.bucket) / float64(l.Rate) * float64(time.Second))
+	r.bucketAt = now
+	if r.bucket < 1 {
+		return time.Duration((1 - r.bucket) / float64(l.Rate) * float64(time.Second))
 	}
-	s.bucket--
+	r.bucket--
 	return 0
 }
 

@@ -22,7 +22,7 @@ type Session struct {
 	transport string
 	remote    string
 	id        string
-	opened    time.Time
+	opened    int64 // Unix nanoseconds
 
 	heard atomic.Int64        // Unix nanoseconds of the last inbound byte
 	spoke atomic.Int64        // of the last byte that Fill gave
@@ -34,23 +34,44 @@ type Session struct {
 	number   uint64             // names this session as a sender; 0 until hello
 	control  []byte             // answers not yet given to the writer, encoded
 	subs     []*sub
-	byName   map[string]*sub // made when subs are many
-	work     []*sub          // with entries to read; a heap by arrival where order matters
-	joining  []join          // waiting for a shard to be ready
-	pos      position.Position
-	overlap  bool // a pattern is subscribed to beside something else
+	byName   map[string]*sub    // made when subs are many
+	work     []*sub             // with entries to read; a heap by arrival where order matters
+	pos      *position.Position // of a bare client; nil otherwise
+	overlap  bool               // a pattern is subscribed to beside something else
 	lastAt   uint64
 	event    uint64 // index of the next event of the node's timeline
 	ended    bool
 	closing  *wire.CloseError
 	progress bool // a progress is due when all is drained
 	refused  bool // the connection took less than it was given
-	told     []position.Origin
+	stats    counts
+	*rare    // made when one of its fields is needed
+}
 
-	drainDelay int64
-	bucket     float64 // publishes allowed now
-	bucketAt   time.Time
-	stats      Stats
+// counts of a session, compactly: there are very many sessions.
+type counts struct {
+	msgsOut, msgsIn, bytesOut, bytesIn, gaps, dropped uint64
+	recovered, unhealed                               uint32
+}
+
+// rare is what most sessions never need. Guarded by the session's lock.
+type rare struct {
+	joining    []join            // waiting for a shard to be ready
+	told       []position.Origin // whose end was told
+	drainDelay int64             // milliseconds + 1
+	bucket     float64           // publishes allowed now
+	bucketAt   time.Time         // when that was so; zero: never
+}
+
+// none stands for a session's rare fields as long as they are zero. It is never written.
+var none = &rare{}
+
+// rareLocked makes the rare fields writable.
+func (s *Session) rareLocked() *rare {
+	if s.rare == none {
+		s.rare = &rare{}
+	}
+	return s.rare
 }
 
 // ordered reports whether messages must go out in the node's order over all
@@ -220,7 +241,7 @@ func (s *Session) End(ce *wire.CloseError) {
 		s.closing = ce
 	}
 	subs := s.subs
-	s.subs, s.byName, s.work, s.control, s.joining = nil, nil, nil, nil, nil
+	s.subs, s.byName, s.work, s.control, s.rare = nil, nil, nil, nil, none
 	st := s.statsLocked()
 	st.Subs = len(subs)
 	s.mu.Unlock()
@@ -234,8 +255,10 @@ func (s *Session) End(ce *wire.CloseError) {
 }
 
 func (s *Session) statsLocked() Stats {
-	st := s.stats
-	st.Opened, st.Subs, st.Closed, st.Session, st.Agent = s.opened, len(s.subs), s.closing, publicID(s.number), s.agent
+	c := &s.stats
+	st := Stats{Opened: time.Unix(0, s.opened), MsgsOut: c.msgsOut, MsgsIn: c.msgsIn, BytesOut: c.bytesOut, BytesIn: c.bytesIn,
+		Gaps: c.gaps, Dropped: c.dropped, Recovered: uint64(c.recovered), Unhealed: uint64(c.unhealed),
+		Subs: len(s.subs), Closed: s.closing, Session: publicID(s.number), Agent: s.agent}
 	if s.who != nil {
 		st.User = s.who.User
 	}
@@ -252,7 +275,7 @@ func (s *Session) Stats() Stats {
 // CountIn adds inbound bytes to the session's counts.
 func (s *Session) CountIn(n int) {
 	s.mu.Lock()
-	s.stats.BytesIn += uint64(n)
+	s.stats.bytesIn += uint64(n)
 	s.mu.Unlock()
 }
 

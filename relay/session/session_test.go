@@ -557,8 +557,10 @@ func TestDeliveryDoesNotAllocate(t *testing.T) {
 			p.s.mu.Lock()
 			p.s.subs[0].next = start
 			p.s.lastAt = 0
-			p.s.pos = position.Position{}
-			p.s.pos.Raise(7, 1)
+			if p.s.pos != nil {
+				*p.s.pos = position.Position{}
+				p.s.pos.Raise(7, 1)
+			}
 			p.s.work = p.s.work[:0]
 			p.s.mu.Unlock()
 			p.s.subs[0].Mark()

@@ -85,7 +85,8 @@ func (s *Session) subLocked(f *wire.Sub, whole *position.Position) {
 	if n := s.host.cfg.Node; !s.readyLocked(f.Channel, wild) {
 		n.Peek(f.Channel, wild) // begins to follow the shard
 		if !s.readyLocked(f.Channel, wild) {
-			s.joining = append(s.joining, join{*f, whole, s.host.cfg.Now().Add(joinWait)})
+			r := s.rareLocked()
+			r.joining = append(r.joining, join{*f, whole, s.host.cfg.Now().Add(joinWait)})
 			return
 		}
 	}
@@ -212,9 +213,9 @@ func (s *Session) joinLocked(f *wire.Sub, wild bool, whole *position.Position) {
 		subbed.Recovered = len(gaps) == 0
 		subbed.Cursor = from.Cursor()
 		if len(gaps) == 0 {
-			s.stats.Recovered++
+			s.stats.recovered++
 		} else {
-			s.stats.Unhealed++
+			s.stats.unhealed++
 		}
 		s.host.cfg.Observer.Subscribed(len(gaps) == 0, true)
 	default:
@@ -225,7 +226,7 @@ func (s *Session) joinLocked(f *wire.Sub, wild bool, whole *position.Position) {
 		p := s.startLocked(e, next)
 		subbed.Cursor = p.Cursor()
 		if s.bare() && e.next < next {
-			s.pos = lower(s.pos, p)
+			*s.pos = lower(*s.pos, p)
 		}
 		gaps = s.originsLocked(&position.Position{})
 		s.host.cfg.Observer.Subscribed(false, false)
@@ -368,7 +369,8 @@ func (s *Session) originsLocked(p *position.Position) (gaps []*wire.Gap) {
 		if s.toldLocked(o) {
 			continue
 		}
-		s.told = append(s.told, o)
+		r := s.rareLocked()
+		r.told = append(r.told, o)
 		gaps = append(gaps, &wire.Gap{Reason: wire.ReasonOriginLost, Ranges: []wire.Range{{Origin: o, To: position.End}}})
 	}
 	return gaps

@@ -117,7 +117,9 @@ func (c *conn) finish(ce *wire.CloseError) {
 	if c.over.Swap(true) {
 		return
 	}
-	c.out.Load().Finish(func(dst []byte) []byte {
+	out := c.out.Load()
+	time.AfterFunc(2*grace, out.Abort) // it may be stuck before it comes to its last event
+	out.Finish(func(dst []byte) []byte {
 		if c.head != nil {
 			dst, c.head = append(dst, c.head...), nil
 		}

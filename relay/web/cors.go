@@ -11,7 +11,7 @@ import (
 // in step with it for nothing.
 var (
 	corsMethods = []string{"GET, POST, DELETE, OPTIONS"}
-	corsHeaders = []string{"Authorization, Content-Type, Last-Event-ID, Chappe-Id, Chappe-Key, Chappe-Event, Chappe-Ttl, Chappe-Ack"}
+	corsHeaders = []string{"Authorization, Content-Type, Last-Event-ID, Chappe-Id, Chappe-Key, Chappe-Event, Chappe-Ttl, Chappe-Ack, Chappe-Session"}
 	corsExpose  = []string{"Chappe-Stamp, Chappe-Session, Chappe-Cursor, ETag, Retry-After"}
 	corsMaxAge  = []string{"600"} // seconds; Chromium keeps it for no more than two hours, Safari for ten minutes
 	varyOrigin  = "Origin"

@@ -12,10 +12,9 @@ type Outlet struct {
 	// Static after construction.
 	src   Source
 	conn  net.Conn
-	raw   *raw // nil: the connection has no socket to write to without blocking
+	raw   rawConn // nil: the connection has no socket to write to without blocking
 	pool  *Pool
 	shard *shard
-	done  chan struct{} // closed when the connection is
 
 	queued atomic.Bool // in the shard's queue, or being drained there
 
@@ -25,6 +24,7 @@ type Outlet struct {
 	grace  time.Duration
 	ending bool // Finish was called
 	closed bool
+	done   chan struct{} // made by Finish; closed with the connection
 }
 
 // rounds is how many full batches one connection may write before others have
@@ -33,9 +33,6 @@ const rounds = 4
 
 // Shard returns the number of the shard that drains the outlet.
 func (o *Outlet) Shard() int { return o.shard.index }
-
-// Done is closed when the connection is.
-func (o *Outlet) Done() <-chan struct{} { return o.done }
 
 // Kick says that the source has something due. It never blocks.
 func (o *Outlet) Kick() {
@@ -46,15 +43,17 @@ func (o *Outlet) Kick() {
 
 // Finish ends the connection: what is due is written, then what final appends,
 // then the write side is shut. The connection is closed when the peer closes or
-// grace has passed. It never blocks; the first call counts.
+// grace has passed; three times grace bounds the whole. It never blocks; the
+// first call counts.
 func (o *Outlet) Finish(final func(dst []byte) []byte, grace time.Duration) {
 	o.mu.Lock()
 	if o.ending || o.closed {
 		o.mu.Unlock()
 		return
 	}
-	o.ending, o.final, o.grace = true, final, grace
+	o.ending, o.final, o.grace, o.done = true, final, grace, make(chan struct{})
 	o.mu.Unlock()
+	time.AfterFunc(3*grace, o.Abort) // a peer that reads nothing of what is due does not hold up a drain
 	o.Kick()
 }
 
@@ -69,7 +68,9 @@ func (o *Outlet) closeLocked() {
 	if !o.closed {
 		o.closed = true
 		o.conn.Close()
-		close(o.done)
+		if o.done != nil {
+			close(o.done)
+		}
 	}
 }
 
@@ -97,7 +98,7 @@ func (o *Outlet) drain(buf []byte, soft int) []byte {
 			o.park(buf, false)
 			return buf
 		}
-		n, err := o.raw.write(buf)
+		n, err := o.shard.write.try(o.raw, buf)
 		if err != nil {
 			o.Abort()
 			return buf

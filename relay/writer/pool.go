@@ -60,7 +60,7 @@ func NewPool(n int, o Options) *Pool {
 	}
 	p := &Pool{opts: o, shards: make([]*shard, min(n, maxShards)), waiting: make(map[*Outlet]struct{})}
 	for i := range p.shards {
-		p.shards[i] = &shard{index: i, bell: make(chan struct{}, 1)}
+		p.shards[i] = &shard{index: i, write: newAttempt(), bell: make(chan struct{}, 1)}
 	}
 	return p
 }
@@ -121,7 +121,7 @@ func (p *Pool) Wake(shard int, m Marker) {
 // Attach joins a source to its connection. The connection belongs to the outlet
 // from now on, for writing and closing.
 func (p *Pool) Attach(src Source, c net.Conn) *Outlet {
-	o := &Outlet{src: src, conn: c, pool: p, shard: p.shards[int(p.next.Add(1)-1)%len(p.shards)], done: make(chan struct{})}
+	o := &Outlet{src: src, conn: c, pool: p, shard: p.shards[int(p.next.Add(1)-1)%len(p.shards)]}
 	o.raw = rawOf(c)
 	return o
 }
@@ -129,6 +129,7 @@ func (p *Pool) Attach(src Source, c net.Conn) *Outlet {
 // shard is one writer: a queue and the goroutine that empties it.
 type shard struct {
 	index int
+	write *attempt      // owned by run
 	bell  chan struct{} // capacity 1
 
 	mu      sync.Mutex

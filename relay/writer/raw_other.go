@@ -2,11 +2,18 @@
 
 package writer
 
-import "net"
+import (
+	"net"
+	"syscall"
+)
 
-// raw does not exist here: every write goes by a goroutine that may wait.
-type raw struct{}
+type rawConn = syscall.RawConn
 
-func rawOf(net.Conn) *raw { return nil }
+// rawOf finds no way here: every write goes by a goroutine that may wait.
+func rawOf(net.Conn) rawConn { return nil }
 
-func (r *raw) write(b []byte) (int, error) { return 0, net.ErrClosed }
+type attempt struct{}
+
+func newAttempt() *attempt { return nil }
+
+func (*attempt) try(rawConn, []byte) (int, error) { return 0, net.ErrClosed }

@@ -7,51 +7,57 @@ import (
 	"syscall"
 )
 
-// raw writes to a socket without waiting for it. Used by one goroutine at a time.
-type raw struct {
-	conn syscall.RawConn
-	b    []byte
-	n    int
-	err  error
-	try  func(fd uintptr) bool // made once: a closure per write would be an allocation
-}
+type rawConn = syscall.RawConn
 
 // rawOf returns the way to write to c without blocking, nil if there is none:
-// c is TLS, a pipe, or anything else that is not a TCP socket of its own.
-func rawOf(c net.Conn) *raw {
-	tcp, ok := c.(*net.TCPConn)
+// c is TLS, a pipe, or anything else whose bytes are not the socket's.
+func rawOf(c net.Conn) rawConn {
+	sc, ok := c.(syscall.Conn)
 	if !ok {
 		return nil
 	}
-	rc, err := tcp.SyscallConn()
+	rc, err := sc.SyscallConn()
 	if err != nil {
 		return nil
 	}
 	bound(rc)
-	r := &raw{conn: rc}
-	r.try = func(fd uintptr) bool {
+	return rc
+}
+
+// attempt is one write(2) that waits for nobody. A shard has one: a closure per
+// write would be an allocation, one per connection would be memory.
+type attempt struct {
+	b   []byte
+	n   int
+	err error
+	do  func(fd uintptr) bool
+}
+
+func newAttempt() *attempt {
+	a := &attempt{}
+	a.do = func(fd uintptr) bool {
 		for {
-			r.n, r.err = syscall.Write(int(fd), r.b)
-			if r.err != syscall.EINTR {
-				return true // also when the socket is full: nobody waits here
+			a.n, a.err = syscall.Write(int(fd), a.b)
+			if a.err != syscall.EINTR {
+				return true // also when the socket is full
 			}
 		}
 	}
-	return r
+	return a
 }
 
-// write writes what the socket takes at once.
-func (r *raw) write(b []byte) (n int, err error) {
-	r.b = b
-	err = r.conn.Write(r.try)
-	r.b = nil
+// try writes what the socket takes at once.
+func (a *attempt) try(rc rawConn, b []byte) (n int, err error) {
+	a.b = b
+	err = rc.Write(a.do)
+	a.b = nil
 	switch {
 	case err != nil:
 		return 0, err
-	case r.err == syscall.EAGAIN:
+	case a.err == syscall.EAGAIN:
 		return 0, nil
-	case r.err != nil:
-		return 0, r.err
+	case a.err != nil:
+		return 0, a.err
 	}
-	return r.n, nil
+	return a.n, nil
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/chappe-relay/chappe/relay/log"
@@ -25,19 +26,25 @@ type conn struct {
 	h      *Handler
 	net    net.Conn
 	binary bool
+	raw    syscall.RawConn // nil: reads go by net
 	s      *session.Session
 	out    atomic.Pointer[writer.Outlet] // nil until attached
 
-	// Owned by the reader.
+	// Owned by the reader: wait and act take turns, each in a goroutine of its own.
 	parser parser
-	spoken bool // the first frame has come
+	in     *scratch // what was read
+	err    error    // how reading ended
+	block  bool     // receive waits for bytes
+	spoken bool     // the first frame has come
 	fail   *wire.CloseError
 
 	mu   sync.Mutex
-	pong []byte // answer to the newest ping, framed (RFC 6455 §5.5.3: older ones need none)
+	over bool             // the close frame is on its way
+	end  *wire.CloseError // asked for before the outlet was there
+	pong []byte           // answer to the newest ping, framed (RFC 6455 §5.5.3: older ones need none)
 }
 
-// run opens the session, reads until the connection ends, and releases all.
+// run opens the session and begins to read.
 func (c *conn) run(p session.Params, early []byte) {
 	s, ce := c.h.Host.Open(p)
 	if ce != nil {
@@ -48,23 +55,22 @@ func (c *conn) run(p session.Params, early []byte) {
 	}
 	c.s = s
 	c.out.Store(c.h.Pool.Attach(c, c.net))
+	c.leave() // a drain may have come in between
 	hello := c.h.Hello
 	if hello == 0 {
 		hello = defaultHello
 	}
 	c.net.SetReadDeadline(time.Now().Add(hello))
-	err := c.begin(early)
-	if err == nil {
-		err = read(c.net, c.take)
+	if sc, ok := c.net.(syscall.Conn); ok {
+		c.raw, _ = sc.SyscallConn()
 	}
-	c.finish(err)
-}
-
-func (c *conn) begin(early []byte) error {
-	if len(early) == 0 {
-		return nil
+	if len(early) > 0 {
+		if err := c.take(early, new(bytes.Reader)); err != nil {
+			c.finish(err)
+			return
+		}
 	}
-	return c.take(early, new(bytes.Reader))
+	c.h.readers.Go(c.wait)
 }
 
 // finish ends the session, and sees the connection to its end.
@@ -173,8 +179,23 @@ func (c *conn) Kick() {
 
 // Close ends the connection with a close frame. See session.Link.
 func (c *conn) Close(ce *wire.CloseError) {
+	c.mu.Lock()
+	c.end = ce
+	c.mu.Unlock()
+	c.leave()
+}
+
+// leave sends the close frame once there is one to send and a way to send it.
+func (c *conn) leave() {
 	out := c.out.Load()
-	out.Finish(func(b []byte) []byte { return closeFrame(b, ce) }, goodbye)
+	c.mu.Lock()
+	ce := c.end
+	now := out != nil && ce != nil && !c.over
+	c.over = c.over || now
+	c.mu.Unlock()
+	if now {
+		out.Finish(func(b []byte) []byte { return closeFrame(b, ce) }, goodbye)
+	}
 }
 
 // Shard returns the writer that drains the connection. See session.Link.

@@ -2,33 +2,47 @@ package ws
 
 import (
 	"bytes"
-	"net"
 	"sync"
 )
 
 // scratch is what reading needs, and only while there is something to read.
 type scratch struct {
 	b [4096]byte
+	n int
 	r bytes.Reader
 }
 
 var pool = sync.Pool{New: func() any { return new(scratch) }}
 
-// readAny reads a connection that has no socket of its own (TLS, a pipe): it
-// holds its buffer while it waits.
-func readAny(c net.Conn, take func([]byte, *bytes.Reader) error) error {
+// waitAny waits on a connection that has no socket of its own (TLS, a pipe): it
+// holds its buffer meanwhile.
+func (c *conn) waitAny() {
+	s := pool.Get().(*scratch)
+	s.n, c.err = c.net.Read(s.b[:])
+	c.in = s
+	c.h.readers.Go(c.act)
+}
+
+// act takes what was read, and what comes while it does, and then waits again.
+func (c *conn) act() {
 	for {
-		s := pool.Get().(*scratch)
-		n, err := c.Read(s.b[:])
-		if n > 0 {
-			if terr := take(s.b[:n], &s.r); terr != nil {
-				err = terr
+		if s := c.in; s != nil {
+			c.in = nil
+			if s.n > 0 {
+				if err := c.take(s.b[:s.n], &s.r); err != nil {
+					c.err = err
+				}
 			}
+			s.r.Reset(nil)
+			pool.Put(s)
 		}
-		s.r.Reset(nil)
-		pool.Put(s)
-		if err != nil {
-			return err
+		if c.err != nil {
+			c.finish(c.err)
+			return
+		}
+		if !c.again() {
+			c.h.readers.Go(c.wait)
+			return
 		}
 	}
 }

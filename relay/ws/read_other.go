@@ -2,9 +2,6 @@
 
 package ws
 
-import (
-	"bytes"
-	"net"
-)
+func (c *conn) wait() { c.waitAny() }
 
-func read(c net.Conn, take func([]byte, *bytes.Reader) error) error { return readAny(c, take) }
+func (c *conn) again() bool { return false }

@@ -1,0 +1,31 @@
+package scenario
+
+import (
+	"github.com/chappe-relay/chappe/bench/load"
+	"github.com/chappe-relay/chappe/bench/target"
+)
+
+const (
+	live = target.Live
+	kept = target.Kept
+)
+
+// All are the scenarios, in the order they are run and printed.
+var All = []Scenario{
+	{"idle-ws", "idle", "8000 WebSocket connections on one channel", idle(load.Binary, one(live), true)},
+	{"idle-ws-own", "idle", "8000 WebSocket connections with a channel each", idle(load.Binary, each(live), false)},
+	{"idle-sse", "idle", "8000 SSE connections on one channel", idle(load.SSE, one(live), true)},
+	{"idle-sse-own", "idle", "8000 SSE connections with a channel each", idle(load.SSE, each(live), false)},
+	{"fanout", "fanout", "1000 WebSocket subscribers, 20 messages a second", fanout(load.Binary, 1000, 20)},
+	{"fanout-json", "fanout", "the same in the JSON form", fanout(load.JSON, 1000, 20)},
+	{"fanout-sse", "fanout", "the same over SSE", fanout(load.SSE, 1000, 20)},
+	{"fanout-5000", "fanout", "5000 WebSocket subscribers, 4 messages a second", fanout(load.Binary, 5000, 4)},
+	{"saturate", "saturate", "1000 WebSocket subscribers, rising rate", saturate(load.Binary)},
+	{"saturate-sse", "saturate", "1000 SSE subscribers, rising rate", saturate(load.SSE)},
+	{"slow", "slow", "5 of 100 stop reading, 16 KiB messages, 50 a second", slow(load.Binary)},
+	{"slow-sse", "slow", "the same over SSE", slow(load.SSE)},
+	{"resume", "resume", "1000 WebSocket subscribers come back at once", resume(load.Binary)},
+	{"resume-sse", "resume", "1000 SSE subscribers come back at once", resume(load.SSE)},
+	{"publish", "publish", "HTTP, 8 connections, as fast as answers come", publish(true)},
+	{"publish-ws", "publish", "WebSocket, 8 connections, 32 messages under way each", publish(false)},
+}

@@ -1,0 +1,34 @@
+package target
+
+import "fmt"
+
+// Names that the generated configuration knows.
+const (
+	Live = "live"                             // namespace without history: what a plain fan-out uses
+	Kept = "kept"                             // namespace with history
+	Key  = "ck_bench000000000000000000000000" // API key: a back end, not held to a publish rate
+)
+
+// Config is the configuration of the server under test. What is not named has
+// its default; anonymous clients may subscribe, so that what is measured is not
+// the checking of tokens.
+func Config(client, admin string) string {
+	return fmt.Sprintf(`client:
+  listen: %s
+admin:
+  listen: %s
+auth:
+  api_keys:
+    bench:
+      key: %s
+      grants: ['%s.>:publish', '%s.>:publish']
+namespaces:
+  %s:
+    anonymous: [subscribe]
+  %s:
+    history: true
+    anonymous: [subscribe, history]
+drain:
+  deadline: 0s
+`, client, admin, Key, Live, Kept, Live, Kept)
+}
