@@ -34,6 +34,14 @@ func (s *Subscriber) Port() uint16 { return s.conn.port() }
 func (s *Subscriber) Pause()  { s.conn.pause() }
 func (s *Subscriber) Resume() { s.conn.resume() }
 
+// Pong shows the server that the subscriber is alive, which it also is while it
+// does not read: any inbound byte counts.
+func (s *Subscriber) Pong() {
+	if s.crew.o.Form != SSE {
+		s.conn.send(appendFrame(nil, s.crew.o.Form, &wire.Pong{}))
+	}
+}
+
 // Cursor returns the position after the last message; "" without Follow, or
 // before the subscription stood.
 func (s *Subscriber) Cursor() string {

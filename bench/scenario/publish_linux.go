@@ -102,7 +102,7 @@ func publish(http bool) func(context.Context, *Environment) (*Result, error) {
 		r.put("client_cpu", c.client)
 		r.put("other_cpu", c.other)
 		r.some(n, "published")
-		r.none(lost, "lost")
+		s.lossless(r, lost, s.audience.Total().Told, "")
 		r.none(s.audience.Total().Repeated, "repeated")
 		return s.audience.Err()
 	})

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -32,15 +33,17 @@ func slow(form load.Form) func(context.Context, *Environment) (*Result, error) {
 		if err != nil {
 			return err
 		}
-		cut := 0
 		for _, sub := range still {
-			if sub.Err() != nil {
-				cut++
-			}
 			sub.Resume()
 		}
 		if err := s.finish(ctx); err != nil {
 			return err
+		}
+		cut := 0
+		for _, sub := range still {
+			if sub.Err() != nil {
+				cut++ // noticed only now: nobody read
+			}
 		}
 		r.put("base_p50_ms", before.p50)
 		r.put("base_p99_ms", before.p99)
@@ -92,6 +95,9 @@ func (s *stage) observe(ctx context.Context, d time.Duration, still []*load.Subs
 		if err := s.loop.Run(ctx, min(500*time.Millisecond, time.Duration(s.window.To-load.Now())), nil); err != nil {
 			return o, err
 		}
+		for _, sub := range still {
+			sub.Pong() // slow, not dead
+		}
 		rss, err := s.target.RSS()
 		if err != nil {
 			return o, err
@@ -133,15 +139,26 @@ func (s *stage) judgeSlow(r *Result, still []*load.Subscriber) {
 	if holes != told {
 		r.fault("those that stopped reading lost %d and were told of %d", holes, told)
 	}
-	var lost, got uint64
+	var lost, got, toldOthers uint64
+	ended, first := 0, error(nil)
 	for _, sub := range s.audience.Subscribers() {
-		if !stalled[sub] {
-			lost += sub.Missing(s.pub.Seq)
-			got += sub.Got
+		if stalled[sub] {
+			continue
+		}
+		lost += sub.Missing(s.pub.Seq)
+		got += sub.Got
+		toldOthers += sub.Told
+		if err := sub.Err(); err != nil {
+			ended++
+			first = cmp.Or(first, err)
 		}
 	}
+	r.put("loss_others", float64(lost))
+	if ended > 0 {
+		r.fault("%d of those that read were cut, the first: %v", ended, first)
+	}
 	r.some(got, "delivered")
-	r.none(lost, "lost by those that read")
+	s.lossless(r, lost, toldOthers, " by those that read")
 	r.none(s.audience.Total().Repeated, "repeated")
 	r.some(s.pub.Acked, "acknowledged")
 }

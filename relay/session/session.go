@@ -38,6 +38,7 @@ type Session struct {
 	work     []*sub             // with entries to read; a heap by arrival where order matters
 	pos      *position.Position // of a bare client; nil otherwise
 	overlap  bool               // a pattern is subscribed to beside something else
+	pinged   int64              // Unix nanoseconds of the last ping
 	lastAt   uint64
 	event    uint64 // index of the next event of the node's timeline
 	ended    bool
@@ -201,7 +202,8 @@ func (s *Session) sweep(now time.Time) {
 	case heard >= l.Dead:
 		ce = &wire.CloseError{Close: wire.CloseTimeout, Code: wire.CodeTimeout, Text: "nothing heard in time", Retry: s.host.delay()}
 	case heard >= l.Ping || spoke >= l.Ping:
-		if spoke >= time.Second { // one ping is enough while it is under way
+		if now.Sub(time.Unix(0, s.pinged)) >= l.Ping/4 { // not on every sweep while the answer is under way
+			s.pinged = now.UnixNano()
 			s.sayLocked(&wire.Ping{})
 			s.progress, kick = true, true
 		}

@@ -406,6 +406,13 @@ func TestPingsAndTheDead(t *testing.T) {
 	if fs := p.frames(); len(of[*wire.Ping](fs)) != 1 || len(of[*wire.Progress](fs)) != 1 {
 		t.Errorf("after the interval: %+v", fs)
 	}
+	// A busy stream is no sign of life of the reader: it is pinged all the same.
+	g.now = g.now.Add(DefaultLimits.Ping / 3)
+	g.publish("a.b", "x")
+	p.frames()
+	if g.host.Sweep(); len(of[*wire.Ping](p.frames())) != 1 {
+		t.Error("a reader that is spoken to and says nothing is not pinged")
+	}
 	p.s.Alive()
 	g.now = g.now.Add(DefaultLimits.Dead - time.Second)
 	if g.host.Sweep(); p.closed != nil {

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+
+	"github.com/chappe-relay/chappe/edge"
+	"github.com/chappe-relay/chappe/edge/config"
+)
+
+var devCommand = command{
+	name:  "dev",
+	brief: "run a relay on this machine, to try things out",
+	usage: `NAME
+    chappe dev - run a relay on this machine, to try things out
+
+USAGE
+    chappe dev [-listen ADDRESS] [-admin ADDRESS]
+
+DESCRIPTION
+    Starts a node that needs no file, and prints four lines to paste into
+    another terminal: subscribe with curl, publish with curl, subscribe with
+    chappe, look at the metrics. Clients on this machine may do everything
+    without a token; others nothing. Every namespace has history, presence and
+    wide patterns. Nothing is kept when it ends, which Ctrl-C does at once.
+
+FLAGS
+    -listen ADDRESS    for clients, 127.0.0.1:8080 if not given; port 0 takes
+                       any free one
+    -admin ADDRESS     for health, metrics and the admin API, 127.0.0.1:8081
+                       if not given; needs no token from this machine
+
+ENVIRONMENT
+    CHAPPE_DEV_SECRET    signs development tokens: give the same to chappe
+                         token to try out grants
+    CHAPPE_...           keys of the configuration count here too
+
+EXAMPLE
+    $ chappe dev
+    $ curl -N "http://127.0.0.1:8080/v1/sse?channel=rides.42"
+    $ curl -d hello http://127.0.0.1:8080/v1/channels/rides.42/messages`,
+	setup: func(f *flags) func(*env, []string) error {
+		listen, admin := f.String("listen", "", ""), f.String("admin", "", "")
+		return func(e *env, args []string) error {
+			if err := none(args); err != nil {
+				return err
+			}
+			// Flags stand above the environment; as variables they are checked like them.
+			getenv := func(name string) string {
+				switch {
+				case name == "CHAPPE_CLIENT_LISTEN" && *listen != "":
+					return *listen
+				case name == "CHAPPE_ADMIN_LISTEN" && *admin != "":
+					return *admin
+				}
+				return e.getenv(name)
+			}
+			inner := *e
+			inner.getenv = getenv
+			c, err := inner.load(config.Source{Dev: true})
+			if err != nil {
+				return err
+			}
+			o := edge.Options{Config: c, Dev: true, DevSecret: e.getenv("CHAPPE_DEV_SECRET"), Logger: newLogger(e.stderr, c.Log)}
+			return e.serve(o, "choose another with -listen or -admin", func(n *edge.Node) error {
+				_, err := fmt.Fprint(e.stdout, dim(e.stdout, e.getenv, "# Ready. Paste these into other terminals; Ctrl-C ends this one.")+"\n",
+					pasteable(e.program(), n.ClientAddr(), n.AdminAddr()))
+				return err
+			})
+		}
+	},
+}
+
+const defaultURL = "http://127.0.0.1:8080"
+
+// pasteable are the four lines. Quotes are double: they work in cmd.exe too.
+func pasteable(program string, client, admin net.Addr) string {
+	base, op := reachable(client), reachable(admin)
+	at := ""
+	if base != defaultURL {
+		at = "-url " + base + " "
+	}
+	return fmt.Sprintf(`curl -N "%s/v1/sse?channel=rides.42"
+curl -d hello %s/v1/channels/rides.42/messages
+%s sub %srides.42
+curl %s/metrics
+`, base, base, program, at, op)
+}
+
+// reachable is the URL of a listen address from this machine.
+func reachable(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return "http://" + a.String()
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// program is how to call this program again: by its name if it was found on
+// PATH, by its path otherwise, and through go run if that is where it came from,
+// for its file is gone afterwards.
+func (e *env) program() string {
+	switch {
+	case strings.Contains(filepath.ToSlash(e.name), "/go-build"):
+		return "go run ./edge/cmd/chappe"
+	case strings.ContainsAny(e.name, ` "'$`+"`"):
+		return `"` + e.name + `"`
+	}
+	return e.name
+}

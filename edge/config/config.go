@@ -1,0 +1,117 @@
+// Package config is the configuration of a node: one typed struct, filled from
+// defaults, a YAML file and the environment, in that order. The struct tags are
+// the only place where a key, its default and its meaning are written;
+// `chappe config doc` and docs/configuration.md are made from them.
+//
+// Tags: yaml is the key; default is its text form; doc says what it means, and
+// what the zero value means where that is not plain; one lists the words
+// allowed; min and max bound numbers, sizes and durations; file names the
+// sibling that is read from the named file.
+package config
+
+// Config is everything that an operator sets.
+type Config struct {
+	Region     string                `yaml:"region" default:"local" doc:"Name of the region this node stands in, told to clients: 1 to 32 of a-z 0-9 -."`
+	Client     Client                `yaml:"client" doc:"The port that clients use."`
+	Admin      Admin                 `yaml:"admin" doc:"The port for operators: health, metrics, connections. Keep it off the internet."`
+	Auth       Auth                  `yaml:"auth" doc:"Who may connect. Without keys only what the namespaces grant to anonymous clients is allowed."`
+	Namespaces map[string]*Namespace `yaml:"namespaces" doc:"Options by the first token of a channel's name; * stands for every namespace not named (ALL in the names of environment variables)."`
+	Limits     Limits                `yaml:"limits" doc:"What one client may do and hold."`
+	Memory     Size                  `yaml:"memory" default:"256MiB" min:"8MiB" doc:"Memory for the messages of all channels together. Over it the least recently used channels lose theirs, told as gaps (trimmed) to whoever asks for them. Connections come on top: 4 to 8 KiB each."`
+	Log        Log                   `yaml:"log" doc:"Logs go to stderr: one line when a connection opens and one when it closes, none per message."`
+	Drain      Drain                 `yaml:"drain" doc:"How the node leaves on SIGTERM or SIGINT."`
+
+	from map[string]string // where each value that is no default came from, by key path
+}
+
+// Client is the listener for clients.
+type Client struct {
+	Listen         string   `yaml:"listen" default:"127.0.0.1:8080" doc:"Address and port. Without TLS in front, keep it on a loopback or private address."`
+	PublicURL      string   `yaml:"public_url" doc:"URL under which clients reach this node, if it is not the listen address: https://relay.example."`
+	Alternatives   []string `yaml:"alternatives" doc:"URLs of nodes in other regions, best first, told to clients for when this one drains or is lost."`
+	Origins        []string `yaml:"origins" doc:"Web origins whose pages may connect, as https://app.example; https://*.app.example for all its subdomains; * for any. Empty: only pages of the node's own origin. Clients that are no browsers send none and are not concerned."`
+	TrustedProxies []string `yaml:"trusted_proxies" doc:"Addresses or networks (10.0.0.0/8) whose X-Forwarded-For and Forwarded headers, and PROXY protocol, are believed. Empty: nobody's."`
+	ProxyProtocol  bool     `yaml:"proxy_protocol" default:"false" doc:"Every connection from a trusted proxy begins with a PROXY protocol header, version 1 or 2."`
+}
+
+// Admin is the listener for operators.
+type Admin struct {
+	Listen    string   `yaml:"listen" default:"127.0.0.1:8081" doc:"Address and port. An address that is not loopback needs a token."`
+	Token     Secret   `yaml:"token" doc:"Bearer token of the admin API, at least 16 bytes. Without one only health and metrics answer, and only to this machine."`
+	TokenFile string   `yaml:"token_file" file:"token" doc:"File that holds the token."`
+	Hosts     []string `yaml:"hosts" doc:"Names under which this port is reached (the Host header), besides IP addresses, localhost and the name in admin.listen. Others are refused, so that no web page can point a name of its own here."`
+}
+
+// Auth says which tokens are believed, and what seals resume tickets.
+type Auth struct {
+	Keys        map[string]*Key    `yaml:"keys" doc:"Keys that sign tokens, by key id (the kid header). A token without a kid is tried with every key of its algorithm."`
+	APIKeys     map[string]*APIKey `yaml:"api_keys" doc:"Keys of back ends by name. A back end is not held to the publish rate of a connection. chappe token -api-key makes one."`
+	Issuer      string             `yaml:"issuer" doc:"The iss claim that tokens must have. Empty: any."`
+	Audience    string             `yaml:"audience" doc:"The aud claim that tokens must have. Empty: any."`
+	Leeway      Duration           `yaml:"leeway" default:"5s" min:"1ms" max:"5m" doc:"How far clocks may differ, for exp, nbf and iat."`
+	Secret      Secret             `yaml:"secret" doc:"Seals resume tickets, at least 32 bytes; the same on all nodes between which clients move. Empty: random, so that tickets end with the process and clients show their tokens again."`
+	SecretFile  string             `yaml:"secret_file" file:"secret" doc:"File that holds the secret."`
+	Retired     Secret             `yaml:"retired" doc:"The secret before this one: tickets sealed with it still open. Give it for a day when the secret changes."`
+	RetiredFile string             `yaml:"retired_file" file:"retired" doc:"File that holds the secret before."`
+}
+
+// Key verifies tokens.
+type Key struct {
+	Algorithm  string `yaml:"algorithm" default:"HS256" one:"HS256 ES256 EdDSA" doc:"The only algorithm for which this key is used."`
+	Secret     Secret `yaml:"secret" doc:"HS256: the secret, at least 32 bytes."`
+	SecretFile string `yaml:"secret_file" file:"secret" doc:"File that holds the secret."`
+	Public     string `yaml:"public" doc:"ES256, EdDSA: the public key in PEM (PKIX)."`
+	PublicFile string `yaml:"public_file" file:"public" doc:"File that holds the public key."`
+}
+
+// APIKey lets a back end in.
+type APIKey struct {
+	Key     Secret   `yaml:"key" doc:"The key itself: ck_ and at least 22 random characters, sent as Authorization: Bearer."`
+	KeyFile string   `yaml:"key_file" file:"key" doc:"File that holds the key."`
+	SHA256  string   `yaml:"sha256" doc:"Instead of the key: its SHA-256 in hex, so that the file holds no secret."`
+	Grants  []string `yaml:"grants" doc:"What it may do, at least one: pattern:actions, as rides.>:publish,history. Actions are publish, subscribe, history, presence or all."`
+}
+
+// Namespace holds the options of the channels whose first token is its name.
+type Namespace struct {
+	History   bool     `yaml:"history" default:"false" doc:"Keep messages for rewind, history queries and late resumes. Without it a channel keeps 1024 messages or 1 MiB for 10 s: enough for a short loss of the connection."`
+	Entries   int      `yaml:"entries" default:"1000" min:"1" max:"10000000" doc:"Messages kept per channel, with history."`
+	Bytes     Size     `yaml:"bytes" default:"4MiB" min:"1KiB" doc:"Bytes kept per channel, with history."`
+	Age       Duration `yaml:"age" default:"2m" min:"1s" doc:"Age kept, with history."`
+	Policy    string   `yaml:"policy" default:"resume" one:"resume latest conflate close" doc:"How a reader that is overrun goes on, if it names nothing else: resume (catch up from what is kept), latest (jump to the newest), conflate (the newest of each key), close (end the connection). What is lost is told as a gap."`
+	Presence  bool     `yaml:"presence" default:"false" doc:"Members are listed, joins and leaves told."`
+	Cache     bool     `yaml:"cache" default:"false" doc:"A new subscriber gets the last message first."`
+	Wide      bool     `yaml:"wide" default:"false" doc:"Patterns need not fix their first token: *.x and >. Only * can have it, for such a pattern belongs to no namespace."`
+	Anonymous []string `yaml:"anonymous" doc:"What clients without a token may do: publish, subscribe, history, presence or all."`
+	Message   Size     `yaml:"message" default:"64KiB" min:"1" max:"16MiB" doc:"Bytes of one payload. At most limits.message."`
+	Members   int      `yaml:"members" default:"10000" min:"1" max:"1000000" doc:"Presence entries per channel."`
+}
+
+// Limits bound one client, and the node.
+type Limits struct {
+	Message       Size     `yaml:"message" default:"64KiB" min:"1" max:"16MiB" doc:"Bytes of one payload, in every namespace."`
+	Frame         Size     `yaml:"frame" default:"256KiB" min:"1KiB" max:"64MiB" doc:"Bytes of one frame or request body from a client. More than limits.message: base64 and a batch need room."`
+	Batch         int      `yaml:"batch" default:"1000" min:"1" max:"100000" doc:"Messages of one publish batch and of one page of history."`
+	Control       Size     `yaml:"control" default:"256KiB" min:"4KiB" max:"64MiB" doc:"Bytes of answers that a client may leave unread before it is cut."`
+	Subscriptions int      `yaml:"subscriptions" default:"1000" min:"1" max:"1000000" doc:"Subscriptions of one connection."`
+	Rate          int      `yaml:"rate" default:"100" min:"1" doc:"Publishes per second of one connection, sustained."`
+	Burst         int      `yaml:"burst" default:"200" min:"1" doc:"Publishes of one connection at once."`
+	Connections   int      `yaml:"connections" default:"0" min:"0" doc:"Connections of this node. 0: what the machine's memory and open-file limit allow, 16 KiB for each."`
+	Hello         Duration `yaml:"hello" default:"5s" min:"100ms" max:"1m" doc:"Time for the first frame of a WebSocket client."`
+	Ping          Duration `yaml:"ping" default:"10s" min:"1s" max:"5m" doc:"Silence after which the node speaks. Proxies in between must allow more."`
+	Dead          Duration `yaml:"dead" default:"15s" min:"2s" max:"10m" doc:"Silence of a client after which it is taken for dead. More than ping."`
+	PollHold      Duration `yaml:"poll_hold" default:"25s" min:"1s" max:"25s" doc:"How long a poll without messages is held. Many proxies cut at 30 s."`
+	Reconnect     Duration `yaml:"reconnect" default:"2s" min:"0s" max:"10m" doc:"Window over which lost clients spread their return. Longer with more clients: 10,000 clients in 2 s are 5,000 handshakes a second."`
+	Idempotency   Duration `yaml:"idempotency" default:"2m" min:"1s" max:"1h" doc:"How long the id of a message is remembered: a second one with it is not delivered."`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string `yaml:"level" default:"info" one:"debug info warn error" doc:"The least important lines that are written."`
+	Format string `yaml:"format" default:"text" one:"text json" doc:"Form of a line."`
+}
+
+// Drain says how the node leaves.
+type Drain struct {
+	Deadline Duration `yaml:"deadline" default:"20s" min:"0s" max:"1h" doc:"Time over which clients are sent away, each with a delay of its own. 0: all at once. Kubernetes kills after 30 s unless told otherwise."`
+}

@@ -1,0 +1,131 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+)
+
+// Source says where a configuration comes from.
+type Source struct {
+	Path     string                       // of the YAML file; "" for none
+	Getenv   func(string) string          // nil: no environment
+	ReadFile func(string) ([]byte, error) // nil: os.ReadFile
+	Dev      bool                         // the defaults of `chappe dev` instead of those of `chappe serve`
+}
+
+// loader fills a Config and collects what is wrong.
+type loader struct {
+	src    Source
+	cfg    *Config
+	faults []*Fault
+}
+
+func (l *loader) fault(where, path, text string) {
+	l.faults = append(l.faults, &Fault{Where: where, Path: path, Text: text})
+}
+
+// Default returns the configuration of a node that nobody configured.
+func Default() *Config {
+	c := &Config{from: make(map[string]string)}
+	setDefaults(reflect.ValueOf(c).Elem())
+	return c
+}
+
+// Dev returns the configuration of `chappe dev`: both ports on loopback, and
+// history, presence and wide patterns in every namespace.
+func Dev() *Config {
+	c := Default()
+	n := &Namespace{}
+	setDefaults(reflect.ValueOf(n).Elem())
+	n.History, n.Presence, n.Wide = true, true, true
+	c.Namespaces = map[string]*Namespace{"*": n}
+	for _, path := range []string{"history", "presence", "wide"} {
+		c.from["namespaces.*."+path] = "dev"
+	}
+	c.Drain.Deadline = 0 // Ctrl-C ends it at once
+	c.from["drain.deadline"] = "dev"
+	return c
+}
+
+// Load reads a configuration: defaults, then the file, then the environment,
+// then the files that hold secrets. The error holds every fault found, each a
+// *Fault, also those of Validate; see Faults. The configuration is returned all
+// the same, as far as it could be read.
+func Load(src Source) (*Config, error) {
+	if src.ReadFile == nil {
+		src.ReadFile = os.ReadFile
+	}
+	if src.Getenv == nil {
+		src.Getenv = func(string) string { return "" }
+	}
+	l := &loader{src: src, cfg: Default()}
+	if src.Dev {
+		l.cfg = Dev()
+	}
+	root := reflect.ValueOf(l.cfg).Elem()
+	if src.Path != "" {
+		l.file(root)
+	}
+	l.environment(root)
+	l.secrets(root)
+	told := make(map[string]bool)
+	for _, f := range l.faults {
+		told[f.Path] = true
+	}
+	for _, f := range l.cfg.faults() {
+		// What could not be read has its default now, about which nobody asked.
+		if !told[f.Path] {
+			l.faults = append(l.faults, f)
+		}
+	}
+	return l.cfg, join(l.faults)
+}
+
+// secrets reads the files that keys such as token_file name, into the key that
+// their tag names.
+func (l *loader) secrets(root reflect.Value) {
+	leaves("", root, func(f field, siblings []field) {
+		into := f.tag.Get("file")
+		if into == "" || f.text() == "" {
+			return
+		}
+		for _, s := range siblings {
+			if s.key != into {
+				continue
+			}
+			if s.value.String() != "" {
+				l.fault(l.cfg.from[f.path], f.path, "give "+s.key+" or "+f.key+", not both")
+				return
+			}
+			name := f.text()
+			if !filepath.IsAbs(name) && l.src.Path != "" && strings.HasPrefix(l.cfg.from[f.path], l.src.Path) {
+				// A path in the file is relative to the file, so that it works from any directory.
+				name = filepath.Join(filepath.Dir(l.src.Path), name)
+			}
+			b, err := l.src.ReadFile(name)
+			if err != nil {
+				l.fault(l.cfg.from[f.path], f.path, reason(err))
+				return
+			}
+			if text := strings.TrimSpace(string(b)); text == "" {
+				l.fault(l.cfg.from[f.path], f.path, "the file "+name+" is empty")
+			} else {
+				s.value.SetString(text)
+				l.cfg.from[s.path] = "file " + name
+			}
+		}
+	})
+}
+
+// reason words an error of the file system without repeating the operation.
+func reason(err error) string {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Path + ": " + p.Err.Error()
+	}
+	return err.Error()
+}

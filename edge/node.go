@@ -1,0 +1,220 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/chappe-relay/chappe/edge/admin"
+	"github.com/chappe-relay/chappe/edge/config"
+)
+
+// Relay is the core that a node runs. *relay.Relay is one, behind an adapter.
+type Relay interface {
+	admin.Relay
+	// Handler serves all client routes.
+	Handler() http.Handler
+	// Run blocks until ctx ends and everything it started has ended.
+	Run(ctx context.Context) error
+	// Drain sends every client away over a time, each with its own delay, and
+	// returns when all are gone or ctx ends.
+	Drain(ctx context.Context, over time.Duration) error
+}
+
+// Options of a node.
+type Options struct {
+	Config    *config.Config
+	Dev       bool   // what `chappe dev` allows
+	DevSecret string // signs development tokens; "": none are taken from outside
+	Logger    *slog.Logger
+}
+
+// Node is a relay with its listeners.
+type Node struct {
+	// Immutable after New.
+	o        Options
+	relay    Relay
+	registry *prometheus.Registry
+	client   net.Listener
+	admin    net.Listener
+
+	draining  atomic.Bool
+	abort     chan struct{}
+	abortOnce sync.Once
+}
+
+// start opens the listeners of a node around a relay.
+func start(o Options, relay Relay, registry *prometheus.Registry) (*Node, error) {
+	n := &Node{o: o, relay: relay, registry: registry, abort: make(chan struct{})}
+	var err error
+	if n.client, err = listen("client.listen", o.Config.Client.Listen); err != nil {
+		return nil, err
+	}
+	if n.admin, err = listen("admin.listen", o.Config.Admin.Listen); err != nil {
+		n.client.Close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// processMetrics are those of the Go runtime and of the process.
+func processMetrics() []prometheus.Collector {
+	return []prometheus.Collector{
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	}
+}
+
+// ClientAddr is where clients connect: the real port where the configuration says 0.
+func (n *Node) ClientAddr() net.Addr { return n.client.Addr() }
+
+// AdminAddr is where the operator connects.
+func (n *Node) AdminAddr() net.Addr { return n.admin.Addr() }
+
+// Abort ends a drain that is under way: a second signal. It may be called at any time.
+func (n *Node) Abort() { n.abortOnce.Do(func() { close(n.abort) }) }
+
+// closing is how long requests under way may take after the drain.
+const closing = 5 * time.Second
+
+// Run serves until ctx ends, then drains: the node is no longer ready, clients
+// are sent away over drain.deadline, and the servers close. It blocks until all
+// it started has ended. The error is that of a server or of the relay, nil when
+// ctx was the reason.
+func (n *Node) Run(ctx context.Context) error {
+	client := n.clientServer()
+	operator := n.adminServer()
+	inner, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+
+	failed := make(chan error, 3)
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := n.relay.Run(inner); err != nil && inner.Err() == nil {
+			failed <- fmt.Errorf("relay: %w", err)
+		}
+	})
+	serve := func(what string, s *http.Server, ln net.Listener) {
+		running.Go(func() {
+			if err := s.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve %s: %w", what, err)
+			}
+		})
+	}
+	var proxies []netip.Prefix
+	if n.o.Config.Client.ProxyProtocol {
+		proxies = n.o.Config.Proxies()
+	}
+	serve("clients", client, &acceptor{Listener: n.client, proxies: proxies})
+	serve("admin", operator, n.admin)
+
+	var err error
+	select {
+	case <-ctx.Done():
+		n.drain(context.WithoutCancel(ctx))
+	case err = <-failed:
+	}
+	n.draining.Store(true)
+	n.shutdown(client)
+	stop(errors.New("the node has closed"))
+	// The admin port goes last: until here it tells how the drain goes.
+	n.shutdown(operator)
+	running.Wait()
+	return err
+}
+
+// drain sends the clients away.
+func (n *Node) drain(ctx context.Context) {
+	n.draining.Store(true) // first of all: no balancer should send new clients
+	over := time.Duration(n.o.Config.Drain.Deadline)
+	ctx, giveUp := context.WithTimeoutCause(ctx, over+closing, errors.New("clients did not leave in time"))
+	defer giveUp()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-n.abort:
+			cancel(errors.New("told to end at once"))
+		case <-ctx.Done():
+		}
+	}()
+	before := len(n.relay.Connections())
+	began := time.Now()
+	n.o.Logger.Info("drain begins", "connections", before, "over", over)
+	if err := n.relay.Drain(ctx, over); err != nil {
+		n.o.Logger.Warn("drain was cut short", "connections", len(n.relay.Connections()), "after", time.Since(began).Round(time.Millisecond), "err", err)
+		return
+	}
+	n.o.Logger.Info("drain is done", "connections", before, "took", time.Since(began).Round(time.Millisecond))
+}
+
+// shutdown closes a server, with a moment for requests under way.
+func (n *Node) shutdown(s *http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), closing)
+	defer cancel()
+	select {
+	case <-n.abort:
+		cancel()
+	default:
+	}
+	if s.Shutdown(ctx) != nil {
+		s.Close()
+	}
+}
+
+func (n *Node) clientServer() *http.Server {
+	return &http.Server{
+		Handler:           n.relay.Handler(),
+		ReadHeaderTimeout: headerTimeout,
+		MaxHeaderBytes:    headerBytes,
+		IdleTimeout:       idleTimeout,
+		ConnState:         track,
+		// ReadTimeout and WriteTimeout stay 0: streams and polls last. Bodies have
+		// the deadlines that their handlers set.
+		ErrorLog: slog.NewLogLogger(n.o.Logger.Handler(), slog.LevelDebug), // strangers cause these lines
+	}
+}
+
+func (n *Node) adminServer() *http.Server {
+	hosts := n.o.Config.Admin.Hosts
+	if host, _, err := net.SplitHostPort(n.o.Config.Admin.Listen); err == nil && host != "" {
+		hosts = append([]string{host}, hosts...)
+	}
+	return &http.Server{
+		Handler: admin.Handler(admin.Options{
+			Relay: readiness{n.relay, &n.draining}, Gatherer: n.registry, Token: n.o.Config.Admin.Token.Reveal(),
+			Hosts: hosts, Dev: n.o.Dev, Logger: n.o.Logger,
+		}),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       2 * headerTimeout,
+		WriteTimeout:      30 * time.Second, // a scrape of many metrics over a slow line
+		MaxHeaderBytes:    headerBytes,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          slog.NewLogLogger(n.o.Logger.Handler(), slog.LevelDebug),
+	}
+}
+
+// readiness says no from the first moment of a drain, before the relay knows.
+type readiness struct {
+	Relay
+	draining *atomic.Bool
+}
+
+var errDraining = errors.New("draining")
+
+func (r readiness) Ready() error {
+	if r.draining.Load() {
+		return errDraining
+	}
+	return r.Relay.Ready()
+}

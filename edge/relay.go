@@ -1,0 +1,113 @@
+package edge
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/chappe-relay/chappe/edge/admin"
+	"github.com/chappe-relay/chappe/edge/config"
+	"github.com/chappe-relay/chappe/relay"
+	"github.com/chappe-relay/chappe/relay/auth"
+	"github.com/chappe-relay/chappe/relay/namespace"
+)
+
+// New makes a node and opens its listeners; Run serves them. An error that wraps
+// ErrPortInUse says which address is taken.
+func New(o Options) (*Node, error) {
+	registry := newRegistry()
+	cfg := relayConfig(o)
+	cfg.Registerer = registry
+	if cfg.Limits.Connections == 0 {
+		files, memory := openFiles(), memoryLimit()
+		cfg.Limits.Connections = capacity(files, memory, cfg.Memory)
+		o.Logger.Debug("connection limit", "connections", cfg.Limits.Connections, "open_files", files, "memory", memory)
+	}
+	r, err := relay.New(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("relay: %w", err)
+	}
+	return start(o, core{r}, registry)
+}
+
+// relayConfig is what the core needs of a configuration that Validate has passed.
+func relayConfig(o Options) relay.Config {
+	c := o.Config
+	l := c.Limits
+	out := relay.Config{
+		Region:       c.Region,
+		Namespaces:   make(map[string]namespace.Options, len(c.Namespaces)),
+		Auth:         c.Auth.Authority(),
+		Origins:      c.Client.Origins,
+		Proxies:      c.Proxies(),
+		Dev:          o.Dev,
+		Memory:       int64(c.Memory),
+		PublicURL:    c.Client.PublicURL,
+		Alternatives: c.Client.Alternatives,
+		Logger:       o.Logger,
+		Limits: relay.Limits{
+			Message: int(l.Message), Frame: int(l.Frame), Batch: l.Batch, Subs: l.Subscriptions, Rate: l.Rate, Burst: l.Burst,
+			Control: int(l.Control), Connections: l.Connections,
+			Hello: time.Duration(l.Hello), Ping: time.Duration(l.Ping), Dead: time.Duration(l.Dead), PollHold: time.Duration(l.PollHold),
+			Reconnect: time.Duration(l.Reconnect), Idempotency: time.Duration(l.Idempotency),
+		},
+	}
+	for name, n := range c.Namespaces {
+		out.Namespaces[name] = namespaceOptions(n, l.Message)
+	}
+	if o.Dev && o.DevSecret != "" {
+		out.Auth.Keys = append(out.Auth.Keys, auth.DevKey([]byte(o.DevSecret)))
+	}
+	return out
+}
+
+func namespaceOptions(n *config.Namespace, most config.Size) namespace.Options {
+	o := namespace.Options{
+		History: n.History, Entries: n.Entries, Bytes: int64(n.Bytes), Age: time.Duration(n.Age),
+		Policy: namespace.Policy(n.Policy), Cache: n.Cache, Presence: n.Presence, Wide: n.Wide,
+		Message: int(min(n.Message, most)), // the default may be more than a lowered limits.message
+		Members: n.Members,
+	}
+	for _, word := range n.Anonymous {
+		if a, err := config.ParseActions(word); err == nil {
+			o.Anonymous |= a
+		}
+	}
+	return o
+}
+
+// newRegistry holds the metrics of the process; the relay adds its own.
+func newRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(processMetrics()...)
+	return r
+}
+
+// core is a relay as the admin API sees it.
+type core struct{ *relay.Relay }
+
+func (c core) Load() admin.Load {
+	l := c.Relay.Load()
+	return admin.Load{Load: l.Value, Parts: map[string]float64{
+		"connections": l.Connections, "scheduler": l.Scheduler, "logs": l.Logs,
+	}}
+}
+
+func (c core) Connections() []admin.Connection {
+	all := c.Relay.Connections()
+	out := make([]admin.Connection, len(all))
+	for i, s := range all {
+		out[i] = admin.Connection(s)
+	}
+	return out
+}
+
+func (c core) Channels() []admin.Channel {
+	all := c.Relay.Channels()
+	out := make([]admin.Channel, len(all))
+	for i, s := range all {
+		out[i] = admin.Channel(s)
+	}
+	return out
+}
