@@ -425,8 +425,10 @@ func TestServerCloses(t *testing.T) {
 		p := dial(t, s)
 		p.send(message(hello))
 		p.next("subbed")
-		go s.Close()
+		stopped := make(chan struct{})
+		go func() { s.Close(); close(stopped) }()
 		p.ended(wire.CloseRestart, wire.CodeDraining)
+		<-stopped
 	})
 }
 
