@@ -56,7 +56,7 @@ func TestPreflight(t *testing.T) {
 	for name, want := range map[string]string{
 		"Access-Control-Allow-Origin": "https://app.example", "Access-Control-Allow-Credentials": "true", "Vary": "Origin",
 		"Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS", "Access-Control-Max-Age": "600",
-		"Access-Control-Allow-Headers": "Authorization, Content-Type, Last-Event-ID, Chappe-Id, Chappe-Key, Chappe-Event, Chappe-Ttl, Chappe-Ack",
+		"Access-Control-Allow-Headers": "Authorization, Content-Type, Last-Event-ID, Chappe-Id, Chappe-Key, Chappe-Event, Chappe-Ttl, Chappe-Ack, Chappe-Session",
 	} {
 		if got := w.Header().Get(name); got != want {
 			t.Errorf("%s: %q", name, got)

@@ -179,7 +179,11 @@ func (p *peer) ended(code wire.CloseCode, is wire.Code) {
 
 // each runs a test against a fresh relay in virtual time.
 func each(t *testing.T, test func(t *testing.T, s *relaytest.Server)) {
-	synctest.Test(t, func(t *testing.T) { test(t, relaytest.New(t, relaytest.Open())) })
+	synctest.Test(t, func(t *testing.T) {
+		s := relaytest.New(t, relaytest.Open())
+		test(t, s)
+		synctest.Wait() // an upgrade that is still under way is not what the test is about
+	})
 }
 
 func TestUpgrade(t *testing.T) {
