@@ -1,7 +1,9 @@
 package writer
 
 import (
+	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,16 +22,29 @@ type Outlet struct {
 
 	mu     sync.Mutex
 	parked bool // a goroutine writes what the socket did not take
+	full   bool // parked because the socket was full
 	final  func([]byte) []byte
 	grace  time.Duration
 	ending bool // Finish was called
 	closed bool
+	err    error         // why the writer closed it
 	done   chan struct{} // made by Finish; closed with the connection
 }
 
 // rounds is how many full batches one connection may write before others have
 // their turn.
 const rounds = 4
+
+// slow is a write after which a peer counts as slow where it cannot be seen what
+// the socket refuses: TLS, pipes.
+const slow = 100 * time.Millisecond
+
+// piece is how much a parked connection must take within Stall: a batch may be
+// one message of a megabyte, and a thin line is not a dead one.
+const piece = 16 << 10
+
+// ErrStalled is why a connection was closed that took nothing for too long.
+var ErrStalled = errors.New("writer: the peer does not read")
 
 // Shard returns the number of the shard that drains the outlet.
 func (o *Outlet) Shard() int { return o.shard.index }
@@ -59,14 +74,22 @@ func (o *Outlet) Finish(final func(dst []byte) []byte, grace time.Duration) {
 
 // Abort closes the connection now. A reader of it returns with an error.
 func (o *Outlet) Abort() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.closeLocked()
+	o.fail(nil)
 }
 
-func (o *Outlet) closeLocked() {
+// Err returns why the writer closed the connection: ErrStalled, or what writing
+// to it failed with; nil if it did not.
+func (o *Outlet) Err() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
+}
+
+func (o *Outlet) fail(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if !o.closed {
-		o.closed = true
+		o.closed, o.err = true, err
 		o.conn.Close()
 		if o.done != nil {
 			close(o.done)
@@ -79,13 +102,15 @@ func (o *Outlet) closeLocked() {
 func (o *Outlet) drain(buf []byte, soft int) []byte {
 	o.queued.Store(false) // from here on a kick queues it again
 	o.mu.Lock()
-	closed, parked := o.closed, o.parked
+	closed, parked, full := o.closed, o.parked, o.full
 	o.mu.Unlock()
 	if closed {
 		return buf
 	}
 	if parked { // it drains when the connection has taken what it was given
-		o.src.Refused()
+		if full {
+			o.src.Refused()
+		}
 		return buf
 	}
 	for range rounds {
@@ -100,7 +125,7 @@ func (o *Outlet) drain(buf []byte, soft int) []byte {
 		}
 		n, err := o.shard.write.try(o.raw, buf)
 		if err != nil {
-			o.Abort()
+			o.fail(err)
 			return buf
 		}
 		if n < len(buf) {
@@ -121,25 +146,44 @@ func (o *Outlet) park(rest []byte, full bool) {
 	if o.closed {
 		return
 	}
-	o.parked = true
+	o.parked, o.full = true, full
 	if full {
 		o.pool.parked.Add(1)
 	}
 	o.pool.wait(o, func() {
-		o.conn.SetWriteDeadline(time.Now().Add(o.pool.opts.Stall))
-		_, err := o.conn.Write(rest)
+		begun := time.Now()
+		err := o.write(rest)
 		if full {
 			o.pool.parked.Add(-1)
 		}
 		if err != nil {
-			o.Abort()
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				err = ErrStalled
+			}
+			o.fail(err)
 			return
 		}
+		if !full && time.Since(begun) >= slow {
+			o.src.Refused()
+		}
 		o.mu.Lock()
-		o.parked = false
+		o.parked, o.full = false, false
 		o.mu.Unlock()
 		o.Kick()
 	})
+}
+
+// write waits for the connection to take b, as long as it takes some of it.
+func (o *Outlet) write(b []byte) error {
+	for len(b) > 0 {
+		n := min(len(b), piece)
+		o.conn.SetWriteDeadline(time.Now().Add(o.pool.opts.Stall))
+		if _, err := o.conn.Write(b[:n]); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return o.conn.SetWriteDeadline(time.Time{}) // past it every write fails, on a socket that is not full as well
 }
 
 // end writes the last bytes, if the connection is to end, and shuts it. It may

@@ -16,7 +16,8 @@ type Source interface {
 	// Fill appends what is due, up to about soft bytes; nothing appended means
 	// nothing is due.
 	Fill(dst []byte, soft int) []byte
-	// Refused says that the connection took less than it was given.
+	// Refused says that the connection took less than it was given. It may be
+	// called while Fill is.
 	Refused()
 }
 
@@ -39,8 +40,8 @@ type Pool struct {
 
 	wg      sync.WaitGroup
 	mu      sync.Mutex
-	waiting map[*Outlet]struct{} // parked or ending: a goroutine of theirs is in wg
-	over    bool                 // Run has ended
+	waiting map[*Outlet]int // parked or ending: how many goroutines of theirs are in wg
+	over    bool            // Run has ended
 }
 
 // maxShards is how many shards a log can address.
@@ -58,7 +59,7 @@ func NewPool(n int, o Options) *Pool {
 	if o.Soft == 0 {
 		o.Soft = 32 << 10
 	}
-	p := &Pool{opts: o, shards: make([]*shard, min(n, maxShards)), waiting: make(map[*Outlet]struct{})}
+	p := &Pool{opts: o, shards: make([]*shard, min(n, maxShards)), waiting: make(map[*Outlet]int)}
 	for i := range p.shards {
 		p.shards[i] = &shard{index: i, write: newAttempt(), bell: make(chan struct{}, 1)}
 	}
@@ -97,11 +98,13 @@ func (p *Pool) wait(o *Outlet, do func()) {
 	if p.over {
 		return
 	}
-	p.waiting[o] = struct{}{}
+	p.waiting[o]++
 	p.wg.Go(func() {
 		defer func() {
 			p.mu.Lock()
-			delete(p.waiting, o)
+			if p.waiting[o]--; p.waiting[o] == 0 {
+				delete(p.waiting, o)
+			}
 			p.mu.Unlock()
 		}()
 		do()

@@ -14,6 +14,9 @@ type rawConn = syscall.RawConn
 func rawOf(c net.Conn) rawConn {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
+		if under, ok := c.(interface{ NetConn() net.Conn }); ok { // TLS: written to elsewhere, bounded all the same
+			rawOf(under.NetConn())
+		}
 		return nil
 	}
 	rc, err := sc.SyscallConn()

@@ -114,13 +114,17 @@ func (s *subscriber) Refused() { s.refused.Add(1) }
 
 // read takes n items and checks that they are those from first on.
 func read(r io.Reader, first, n uint64) error {
-	var b [item]byte
-	for i := first; i < first+n; i++ {
-		if _, err := io.ReadFull(r, b[:]); err != nil {
+	b := make([]byte, 256*item)
+	for end := first + n; first < end; {
+		some := b[:min(end-first, 256)*item]
+		if _, err := io.ReadFull(r, some); err != nil {
 			return err
 		}
-		if got := binary.BigEndian.Uint64(b[:]); got != i {
-			return errors.New("items are lost, repeated or out of order")
+		for ; len(some) > 0; some = some[item:] {
+			if binary.BigEndian.Uint64(some) != first {
+				return errors.New("items are lost, repeated or out of order")
+			}
+			first++
 		}
 	}
 	return nil

@@ -37,6 +37,7 @@ type conn struct {
 	block  bool     // receive waits for bytes
 	spoken bool     // the first frame has come
 	fail   *wire.CloseError
+	left   wire.CloseCode // the client's, when it closes
 
 	mu   sync.Mutex
 	over bool             // the close frame is on its way
@@ -48,9 +49,7 @@ type conn struct {
 func (c *conn) run(p session.Params, early []byte) {
 	s, ce := c.h.Host.Open(p)
 	if ce != nil {
-		c.net.SetWriteDeadline(time.Now().Add(goodbye))
-		c.net.Write(closeFrame(nil, ce))
-		c.net.Close()
+		c.refuse(ce)
 		return
 	}
 	c.s = s
@@ -73,6 +72,21 @@ func (c *conn) run(p session.Params, early []byte) {
 	c.h.readers.Go(c.wait)
 }
 
+// refuse ends a connection that gets no session. Its hello may be on the way:
+// closing on unread bytes would reset the connection, and with it what tells the
+// client when to come back (RFC 6455 §7.1.1).
+func (c *conn) refuse(ce *wire.CloseError) {
+	defer c.net.Close()
+	c.net.SetDeadline(time.Now().Add(goodbye))
+	if _, err := c.net.Write(closeFrame(nil, ce)); err != nil {
+		return
+	}
+	if half, ok := c.net.(interface{ CloseWrite() error }); ok {
+		half.CloseWrite()
+	}
+	drainRead(c.net)
+}
+
 // finish ends the session, and sees the connection to its end.
 func (c *conn) finish(err error) {
 	out := c.out.Load()
@@ -82,7 +96,7 @@ func (c *conn) finish(err error) {
 	case errors.Is(err, errClosed): // the client did
 		c.s.End(nil)
 		out.Finish(func(b []byte) []byte {
-			return closeFrame(b, &wire.CloseError{Close: wire.CloseNormal})
+			return closeFrame(b, &wire.CloseError{Close: c.left}) // RFC 6455 §5.5.1: its own code
 		}, goodbye)
 		drainRead(c.net)
 		out.Abort()
@@ -91,7 +105,7 @@ func (c *conn) finish(err error) {
 		c.fail = &wire.CloseError{Close: wire.CloseTimeout, Code: wire.CodeTimeout, Text: "no hello in time"}
 	default: // the connection is gone
 		out.Abort()
-		c.s.End(nil)
+		c.s.End(gone(out.Err()))
 		return
 	}
 	c.s.Close(c.fail)
@@ -99,6 +113,14 @@ func (c *conn) finish(err error) {
 	drainRead(c.net) // until the peer's close, or the end of the wait for it
 	out.Abort()
 	c.s.End(c.fail)
+}
+
+// gone says why a connection ended that nobody closed: nil is a client that left.
+func gone(err error) *wire.CloseError {
+	if errors.Is(err, writer.ErrStalled) {
+		return &wire.CloseError{Close: wire.CloseSlow, Code: wire.CodeSlow, Text: "what was due was not read in time"}
+	}
+	return nil
 }
 
 // drainRead reads what a peer still sends before it closes.
@@ -156,7 +178,7 @@ func (c *conn) ping(payload []byte) {
 	c.Kick()
 }
 
-func (c *conn) closed(wire.CloseCode, []byte) {}
+func (c *conn) closed(code wire.CloseCode, _ []byte) { c.left = code }
 
 // Fill gives the writer what is due. See writer.Source.
 func (c *conn) Fill(dst []byte, soft int) []byte {

@@ -37,6 +37,8 @@ type Handler struct {
 	Hello  time.Duration                                    // until the first frame; 0: 5 s
 
 	readers sync.WaitGroup
+	mu      sync.Mutex
+	over    bool // Wait was called
 }
 
 const (
@@ -89,11 +91,29 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if binary {
 		p.Form = session.FormBinary
 	}
-	h.readers.Go(func() { c.run(p, early) })
+	if !h.enter(func() { c.run(p, early) }) {
+		nc.Close()
+	}
 }
 
-// Wait returns when the readers of all connections have ended.
-func (h *Handler) Wait() { h.readers.Wait() }
+// enter starts a connection's first goroutine, unless Wait was called.
+func (h *Handler) enter(run func()) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.over {
+		h.readers.Go(run)
+	}
+	return !h.over
+}
+
+// Wait returns when the readers of all connections have ended. What is upgraded
+// from now on is cut.
+func (h *Handler) Wait() {
+	h.mu.Lock()
+	h.over = true
+	h.mu.Unlock()
+	h.readers.Wait()
+}
 
 // check reads what an upgrade must have (RFC 6455 §4.2.1), and which
 // sub-protocol to use: the first of ours that the client offers, JSON for one

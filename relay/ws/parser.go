@@ -25,45 +25,73 @@ type sink interface {
 // errClosed ends parsing behind a close frame: what follows it is not read.
 var errClosed = errors.New("closed by the peer")
 
-// parser takes the bytes of a client apart. It holds nothing between messages.
+// parser takes the bytes of a client apart as they come: each is looked at once,
+// however the network cuts them. It holds nothing between messages.
 type parser struct {
 	limit     int    // bytes of one message
-	rest      []byte // the beginning of a frame whose end has not come
-	whole     []byte // the fragments of a message so far, unmasked
+	rest      []byte // the beginning of a header, or of a control frame, whose end has not come
+	whole     []byte // the message so far, unmasked
 	text      bool   // of that message
-	open      bool   // a fragmented message is under way
+	open      bool   // more fragments are to come
 	fragments int
 	checked   int // of whole: bytes known to be UTF-8
+
+	inside bool // behind the header of a data frame
+	final  bool // of that frame: it ends its message
+	left   int  // bytes of it that have not come
+	mask   [4]byte
+	turned int // where in the mask left begins
 }
+
+// maxHead is the most that is read before anything can be done with it: a
+// control frame is taken whole (RFC 6455 §5.5).
+const maxHead = ws.MaxHeaderSize + ws.MaxControlFramePayloadSize
 
 // feed takes the next bytes, which it may change. An error ends the connection.
 func (p *parser) feed(b []byte, r *bytes.Reader, to sink) error {
-	if len(p.rest) > 0 {
-		p.rest = append(p.rest, b...)
-		b = p.rest
-	}
-	for len(b) > 0 {
-		n, err := p.frame(b, r, to)
+	for {
+		var n int
+		var err error
+		switch {
+		case p.inside:
+			n, err = p.payload(b, to)
+		case len(b) == 0:
+			return nil
+		case len(p.rest) > 0:
+			n, err = p.resume(b, r, to)
+		default:
+			n, err = p.head(b, r, to)
+			if n == 0 {
+				p.rest = append(p.rest, b...)
+				n = len(b)
+			}
+		}
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			break
+		if b = b[n:]; p.inside && len(b) == 0 && p.left > 0 {
+			return nil
 		}
-		b = b[n:]
 	}
-	switch {
-	case len(b) == 0:
-		p.rest = nil // nothing is held for an idle connection
-	default:
-		p.rest = append(p.rest[:0:0], b...)
-	}
-	return nil
 }
 
-// frame handles the frame that b begins with, and returns its length, or 0 if
-// b does not hold all of it.
-func (p *parser) frame(b []byte, r *bytes.Reader, to sink) (int, error) {
+// resume goes on with a header, or control frame, that came in pieces, and
+// returns how much of b it took.
+func (p *parser) resume(b []byte, r *bytes.Reader, to sink) (int, error) {
+	had := len(p.rest)
+	more := min(len(b), maxHead-had)
+	p.rest = append(p.rest, b[:more]...)
+	n, err := p.head(p.rest, r, to)
+	if n == 0 {
+		return more, err
+	}
+	p.rest = nil // nothing is held for an idle connection
+	return n - had, err
+}
+
+// head handles the header that b begins with, and a control frame's payload
+// with it. It returns their length, or 0 if b does not hold all of them.
+func (p *parser) head(b []byte, r *bytes.Reader, to sink) (int, error) {
 	r.Reset(b)
 	h, err := ws.ReadHeader(r)
 	switch {
@@ -79,28 +107,64 @@ func (p *parser) frame(b []byte, r *bytes.Reader, to sink) (int, error) {
 	if err := ws.CheckHeader(h, state); err != nil {
 		return 0, protocolError(err.Error())
 	}
-	if h.Rsv != 0 {
-		return 0, protocolError("reserved bits are set and no extension was agreed")
+	n := len(b) - r.Len()
+	if !h.OpCode.IsControl() {
+		return n, p.begin(h)
 	}
-	if h.Length > int64(p.limit) || int64(len(p.whole))+h.Length > int64(p.limit) {
-		return 0, &wire.CloseError{Close: wire.CloseTooBig, Code: wire.CodeTooBig, Text: "message over the limit"}
-	}
-	head := len(b) - r.Len()
-	if int64(r.Len()) < h.Length {
+	if r.Len() < int(h.Length) {
 		return 0, nil
 	}
-	payload := b[head : head+int(h.Length)]
+	payload := b[n : n+int(h.Length)]
 	ws.Cipher(payload, h.Mask, 0)
-	return head + len(payload), p.act(h, payload, to)
+	return n + len(payload), control(h.OpCode, payload, to)
 }
 
-func (p *parser) act(h ws.Header, payload []byte, to sink) error {
-	switch h.OpCode {
+// begin enters a data frame.
+func (p *parser) begin(h ws.Header) error {
+	if h.Length > int64(p.limit-len(p.whole)) {
+		return &wire.CloseError{Close: wire.CloseTooBig, Code: wire.CodeTooBig, Text: "message over the limit"}
+	}
+	if h.OpCode != ws.OpContinuation {
+		p.text, p.fragments, p.checked = h.OpCode == ws.OpText, 0, 0
+	}
+	if p.fragments++; p.fragments > maxFragments {
+		return &wire.CloseError{Close: wire.ClosePolicy, Code: wire.CodeTooMany, Text: "too many fragments"}
+	}
+	p.open, p.final = !h.Fin, h.Fin
+	p.inside, p.left, p.mask, p.turned = true, int(h.Length), h.Mask, 0
+	return nil
+}
+
+// payload takes what has come of a data frame, and returns how much that is.
+func (p *parser) payload(b []byte, to sink) (int, error) {
+	part := b[:min(len(b), p.left)]
+	ws.Cipher(part, p.mask, p.turned)
+	p.turned = (p.turned + len(part)) & 3
+	p.left -= len(part)
+	p.inside = p.left > 0
+	end := p.final && !p.inside
+	if end && p.fragments == 1 && p.whole == nil { // all in one piece: no copy
+		if p.text && !utf8.Valid(part) {
+			return 0, errUTF8
+		}
+		return len(part), to.message(p.text, part)
+	}
+	p.whole = append(p.whole, part...)
+	if p.text && !p.check(end) {
+		return 0, errUTF8
+	}
+	if !end {
+		return len(part), nil
+	}
+	whole := p.whole
+	p.whole = nil
+	return len(part), to.message(p.text, whole)
+}
+
+func control(op ws.OpCode, payload []byte, to sink) error {
+	switch op {
 	case ws.OpPing:
 		to.ping(payload)
-		return nil
-	case ws.OpPong:
-		return nil
 	case ws.OpClose:
 		code, reason, err := closeBody(payload)
 		if err != nil {
@@ -108,45 +172,36 @@ func (p *parser) act(h ws.Header, payload []byte, to sink) error {
 		}
 		to.closed(code, reason)
 		return errClosed
-	case ws.OpContinuation:
-	default:
-		p.text = h.OpCode == ws.OpText
-		if h.Fin {
-			if p.text && !utf8.Valid(payload) {
-				return errUTF8
-			}
-			return to.message(p.text, payload)
-		}
-		p.open, p.fragments, p.checked = true, 0, 0
 	}
-	if p.fragments++; p.fragments > maxFragments {
-		return &wire.CloseError{Close: wire.ClosePolicy, Code: wire.CodeTooMany, Text: "too many fragments"}
-	}
-	p.whole = append(p.whole, payload...)
-	if p.text && !p.check(h.Fin) {
-		return errUTF8
-	}
-	if !h.Fin {
-		return nil
-	}
-	whole := p.whole
-	p.whole, p.open = nil, false
-	return to.message(p.text, whole)
+	return nil
 }
 
 var errUTF8 = &wire.CloseError{Close: wire.CloseBadUTF8, Code: wire.CodeBadUTF8, Text: "a text message is UTF-8"}
 
 // check validates what has come of a text message; only its last code point may
-// be incomplete, and only before its end.
+// be incomplete, and only before its end. What nothing can make good is refused
+// at once (RFC 6455 §8.1).
 func (p *parser) check(end bool) bool {
-	for p.checked < len(p.whole) {
-		r, n := utf8.DecodeRune(p.whole[p.checked:])
-		if r == utf8.RuneError && n <= 1 {
-			return !end && !utf8.FullRune(p.whole[p.checked:])
-		}
-		p.checked += n
+	b := p.whole[p.checked:]
+	if !end {
+		b = b[:len(b)-unfinished(b)]
 	}
-	return true
+	p.checked += len(b)
+	return utf8.Valid(b)
+}
+
+// unfinished returns how many bytes at the end of b begin a code point that what
+// follows may complete.
+func unfinished(b []byte) int {
+	for i := 1; i < utf8.UTFMax && i <= len(b); i++ {
+		if last := b[len(b)-i:]; utf8.RuneStart(last[0]) {
+			if utf8.FullRune(last) {
+				return 0
+			}
+			return i
+		}
+	}
+	return 0
 }
 
 func protocolError(text string) error {
@@ -162,10 +217,10 @@ func closeBody(b []byte) (wire.CloseCode, []byte, error) {
 		return 0, nil, protocolError("half a close code")
 	}
 	code, reason := ws.ParseCloseFrameData(b)
-	if err := ws.CheckCloseFrameData(code, reason); err != nil || !mayBeSent(code) {
-		if !utf8.ValidString(reason) {
-			return 0, nil, errUTF8
-		}
+	switch {
+	case !utf8.ValidString(reason):
+		return 0, nil, errUTF8
+	case !mayBeSent(code): // ws.CheckCloseFrameData knows nothing of 1012 to 1014
 		return 0, nil, protocolError("not a close code")
 	}
 	return wire.CloseCode(code), b[2:], nil

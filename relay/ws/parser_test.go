@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -51,9 +52,9 @@ func parse(t testing.TB, chunks ...[]byte) (out seen) {
 			}
 			return append(out, fmt.Sprintf("fail %d %s", ce.Close, ce.Code))
 		}
-	}
-	if len(p.rest)+len(p.whole) > 2*testLimit+ws.MaxHeaderSize {
-		t.Fatalf("holds %d bytes", len(p.rest)+len(p.whole))
+		if held := len(p.rest) + len(p.whole); held > testLimit+ws.MaxHeaderSize+ws.MaxControlFramePayloadSize {
+			t.Fatalf("holds %d bytes", held)
+		}
 	}
 	return out
 }
@@ -149,6 +150,8 @@ var protocolCases = []struct {
 	{"9 declared only: 2^63, which RFC 6455 §5.2 excludes", raw(0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0), []string{"fail 1002 bad_frame"}},
 	{"9 2^63-1 behind a fragment", stream(frame(bin, false, "x"), raw(0x80, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)), []string{"fail 1009 too_big"}},
 	{"9 fragments over the limit together", stream(frame(bin, false, strings.Repeat("x", testLimit)), frame(cont, true, "y")), []string{"fail 1009 too_big"}},
+	{"9 a ping within the largest message", stream(frame(bin, false, strings.Repeat("x", testLimit)), frame(ping, true, "p"), frame(cont, true, "")),
+		[]string{"ping p", "binary " + strings.Repeat("x", testLimit)}},
 	{"9 as many fragments as may be", stream(frame(text, false, "a"), bytes.Repeat(frame(cont, false, ""), maxFragments-2), frame(cont, true, "b")), []string{"text ab"}},
 	{"9 one fragment more", stream(frame(text, false, "a"), bytes.Repeat(frame(cont, false, ""), maxFragments)), []string{"fail 1008 too_many"}},
 }
@@ -165,11 +168,17 @@ func TestProtocol(t *testing.T) {
 		if got := parse(t, single...); !slices.Equal(got, c.want) {
 			t.Errorf("%s, byte by byte:\n got %q\nwant %q", c.name, got, c.want)
 		}
+		for i := range c.in {
+			if got := parse(t, c.in[:i], c.in[i:]); !slices.Equal(got, c.want) {
+				t.Errorf("%s, cut at %d:\n got %q\nwant %q", c.name, i, got, c.want)
+				break
+			}
+		}
 	}
 }
 
 func TestCloseCodes(t *testing.T) {
-	good := []uint16{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999}
+	good := []uint16{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999}
 	bad := []uint16{0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535}
 	for _, code := range good {
 		want := []string{fmt.Sprintf("close %d why", code), "end"}
@@ -253,6 +262,10 @@ func TestUTF8FailsFast(t *testing.T) {
 			t.Errorf("%q: %q", s, got)
 		}
 	}
+	whole := frame(text, true, "ok \xff"+strings.Repeat("x", 100)) // and not at the end of its frame either
+	if got := parse(t, whole[:20]); !slices.Equal(got, []string{"fail 1007 bad_utf8"}) {
+		t.Errorf("within a frame: %q", got)
+	}
 	for _, s := range []string{"\xf4", "\xf4\x8f", "\xed\x9f", "\xe0", "\xf0\x9f\x98"} {
 		if got := parse(t, frame(text, false, s)); len(got) != 0 {
 			t.Errorf("%q may still become a character: %q", s, got)
@@ -272,6 +285,72 @@ func TestHoldsNothingBetweenMessages(t *testing.T) {
 	}
 	if len(out) != 2 || cap(p.rest) != 0 || cap(p.whole) != 0 {
 		t.Errorf("found %d, holds %d and %d bytes", len(out), cap(p.rest), cap(p.whole))
+	}
+}
+
+// Every form of a length, whole and in pieces of what one read(2) gives.
+func TestLengths(t *testing.T) {
+	for _, size := range []int{0, 1, 125, 126, 127, 128, 65535, 65536, 65537, 1 << 20} {
+		for _, op := range []ws.OpCode{text, bin} {
+			body := strings.Repeat("a", size)
+			want := seen{map[ws.OpCode]string{text: "text ", bin: "binary "}[op] + body}
+			in := frame(op, true, body)
+			for _, piece := range []int{len(in), 4096, 1000} {
+				var out seen
+				p := parser{limit: 1 << 20}
+				for c := range slices.Chunk(bytes.Clone(in), piece) {
+					if err := p.feed(c, new(bytes.Reader), &out); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if !slices.Equal(out, want) {
+					t.Errorf("%d bytes in pieces of %d: %d messages", size, piece, len(out))
+				}
+			}
+		}
+	}
+}
+
+// A declared length is believed only when the bytes are there: whatever it says,
+// it reserves nothing.
+func TestDeclaredLengthCostsNothing(t *testing.T) {
+	for _, length := range []uint64{1 << 20, 1<<20 + 1, 1 << 30, 1<<63 - 1, 1 << 63, 1<<64 - 1} {
+		in := raw(append([]byte{0x82, 0xff}, binary.BigEndian.AppendUint64(nil, length)...)...)
+		var to discard
+		r := new(bytes.Reader)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range 100 {
+			p := parser{limit: 1 << 20}
+			if err := p.feed(in, r, to); (err == nil) != (length == 1<<20) {
+				t.Fatalf("%d: %v", length, err)
+			}
+		}
+		runtime.ReadMemStats(&after)
+		if got := (after.TotalAlloc - before.TotalAlloc) / 100; got > 4096 {
+			t.Errorf("%d: %d bytes", length, got)
+		}
+	}
+}
+
+// What a message costs does not depend on how it comes: a client that sends it
+// byte by byte must not make us copy it as often.
+func TestCostIsLinear(t *testing.T) {
+	const size = 256 << 10
+	in := frame(bin, true, strings.Repeat("x", size))
+	p := parser{limit: size}
+	var to discard
+	r := new(bytes.Reader)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for i := range in {
+		if err := p.feed(in[i:i+1], r, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 8*size {
+		t.Errorf("%d bytes were allocated for a message of %d", got, size)
 	}
 }
 

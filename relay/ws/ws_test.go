@@ -99,6 +99,10 @@ func connect(t *testing.T, s *relaytest.Server) *peer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { nc.Close() })
+	return newPeer(t, nc)
+}
+
+func newPeer(t *testing.T, nc net.Conn) *peer {
 	return &peer{t: t, nc: nc, in: bufio.NewReader(nc)}
 }
 
