@@ -1,0 +1,115 @@
+// Package policy is what a relay asks of developers' code, whoever runs it: may
+// this client connect, subscribe, publish; what becomes of this message; which
+// of these readers get it. Package plugins answers with sandboxed WASM; a relay
+// without a Policy answers yes to everything.
+//
+// It is a leaf: data and one interface.
+package policy
+
+import (
+	"github.com/chappe-relay/chappe/relay/identity"
+	"github.com/chappe-relay/chappe/relay/wire"
+)
+
+// Digest names one version of a plugin: SHA-256 of what the developer uploaded.
+type Digest [32]byte
+
+// Filter is what the publish hook's version pinned to a message. It is immutable
+// and travels with the message to every node: a later hook of that message uses
+// this digest, so that no message sees two versions.
+type Filter struct {
+	Digest  Digest
+	Deliver bool  // the version chooses among readers: Judge says who gets it
+	Match   Match // a native test of a reader's tags; the zero value matches all
+}
+
+// Match is a test of a subscription's tags (ABI §7.6). All parts must hold.
+type Match struct {
+	Any   uint64 // at least one of these bits; 0: no demand
+	All   uint64 // each of these bits
+	None  uint64 // none of these bits
+	Level uint32 // Tags.Level is at least this
+}
+
+// Matches reports whether tags pass.
+func (m *Match) Matches(t *Tags) bool {
+	return (m.Any == 0 || m.Any&t.Bits != 0) && m.All&^t.Bits == 0 && m.None&t.Bits == 0 && t.Level >= m.Level
+}
+
+// Tags are what the subscribe hook of one version knows a subscription by
+// (ABI §7.3). The zero value is a subscription that was given none.
+type Tags struct {
+	Digest Digest // the version that gave them
+	Bits   uint64
+	Level  uint32
+	Group  uint32
+	Ext    []byte // at most 256 bytes of the plugin's own, e.g. a position; not kept by the host elsewhere
+}
+
+// Client is who a hook is about.
+type Client struct {
+	Session  string // public id of the session; "" for HTTP publishes
+	Identity *identity.Identity
+	Remote   string // address, proxies resolved
+	Agent    string
+}
+
+// Publication is a message on its way in, as the publish hook leaves it.
+type Publication struct {
+	Channel string
+	Msg     *wire.Pub // Data may be replaced
+	Filter  *Filter   // nil: no plugin is bound to the channel
+	Drop    bool      // acknowledged and not published
+	Fan     []Copy    // further messages, published with it
+}
+
+// Copy is one further message a publish hook asks for. It runs no hook again.
+type Copy struct {
+	Channel string
+	Data    []byte
+}
+
+// Reader is one subscription that a Judge is asked about. It is valid during
+// the call only.
+type Reader struct {
+	User string
+	Tags *Tags
+}
+
+// Policy decides. Its methods may wait (for a guest's instance, at most about
+// the wall limit of a hook); callers hold no lock. They are called from many
+// goroutines. A *wire.Err is a refusal that the client is told.
+type Policy interface {
+	// Connect is asked once, when a client has shown who it is and before it is
+	// welcomed; not when it resumes with a ticket.
+	Connect(c *Client) *wire.Err
+	// Subscribe is asked for a channel or pattern, not when it is resumed. It
+	// returns the tags given by each version bound there: none, or usually one.
+	Subscribe(c *Client, name string) ([]Tags, *wire.Err)
+	// Publish asks what becomes of a message, then calls commit, unless it
+	// refuses, in the order in which the hook saw the messages of a channel.
+	Publish(c *Client, m *wire.Pub, commit func(*Publication)) *wire.Err
+	// History is asked before a history page is read.
+	History(c *Client, name string) *wire.Err
+	// Presence is told that a member joined or left a channel.
+	Presence(c *Client, channel string, joined bool)
+	// Disconnect is told that a session has ended.
+	Disconnect(c *Client, code wire.CloseCode)
+	// Retag gives the tags of a subscription for one version, when a message of
+	// that version meets a reader that has none of it. A refusal means: nothing
+	// of that version is for this reader.
+	Retag(c *Client, name string, d Digest) (Tags, *wire.Err)
+	// Judge runs ask soon, on a goroutine of the version, which may call j any
+	// number of times until it returns. It never blocks. A version that is not
+	// available here judges that nobody gets anything.
+	Judge(d Digest, ask func(j Judge))
+}
+
+// Judge is a version's deliver hook.
+type Judge interface {
+	// Deliver sets, for each reader, whether it gets the message: bit i%64 of
+	// word i/64 of to. It calls the guest once per 1024 readers; what a failing
+	// guest does not say follows the version's failure policy. tick is the
+	// message's stamp in microseconds.
+	Deliver(m *wire.Msg, tick uint64, replay bool, readers []Reader, to []uint64)
+}
