@@ -36,7 +36,7 @@ var embedder = &identity.Identity{
 // error is an *Error.
 func (r *Relay) Publish(name string, m Message) (stamp position.Stamp, dup bool, err error) {
 	ttl := (m.TTL + time.Millisecond - 1).Milliseconds() // up: 0 would be for ever
-	ack, refused := r.host.Publish(embedder, &wire.Pub{Channel: name, Data: m.Data, ID: m.ID, Key: m.Key, Event: m.Event, TTL: ttl})
+	ack, refused := r.host.Publish(embedder, "", &wire.Pub{Channel: name, Data: m.Data, ID: m.ID, Key: m.Key, Event: m.Event, TTL: ttl})
 	if refused != nil {
 		return position.Stamp{}, false, &Error{refused.Code, refused.Text}
 	}

@@ -67,6 +67,11 @@ func Read(r *http.Request) (Stream, *wire.Err) {
 			Last:    last, Policy: policy, Presence: presence,
 		})
 	}
+	for i, pass := range q["pass"] { // in the order of the channels
+		if i < len(a.Hello.Subs) {
+			a.Hello.Subs[i].Pass = strings.Clone(pass)
+		}
+	}
 	return a, nil
 }
 

@@ -3,9 +3,11 @@ package auth
 import (
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/chappe-relay/chappe/relay/identity"
 	"github.com/chappe-relay/chappe/relay/namespace"
+	"github.com/chappe-relay/chappe/relay/policy"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
 
@@ -64,7 +66,19 @@ func (a *Authority) Open(ticket string) (session string, id *identity.Identity, 
 	if oerr != nil {
 		return "", nil, frame(oerr)
 	}
+	r.Identity.Ticket = true
 	return r.Session, &r.Identity, nil
+}
+
+// SealPass makes a pass: plugins admitted this client's subscription, and gave
+// it these tags. The client comes back with it.
+func (a *Authority) SealPass(id *identity.Identity, name string, tags []policy.Tags) string {
+	return a.now.Load().sealer.sealPass(id, name, tags)
+}
+
+// OpenPass reads a pass made for the same client and name.
+func (a *Authority) OpenPass(pass string, id *identity.Identity, name string) (tags []policy.Tags, issued time.Time, ok bool) {
+	return a.now.Load().sealer.openPass(pass, id, name)
 }
 
 func frame(err error) *wire.Err {

@@ -58,7 +58,26 @@ func (v *Verifier) identify(raw []byte, dev bool) (*identity.Identity, error) {
 			return nil, err
 		}
 	}
+	if v.claims {
+		who.Claims = further(claims)
+	}
 	return who, nil
+}
+
+// further returns the claims that are neither registered (RFC 7519 §4.1) nor
+// ours, as a JSON object; "" if there are none.
+func further(claims map[string]json.RawMessage) string {
+	for _, name := range []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "chappe"} {
+		delete(claims, name)
+	}
+	if len(claims) == 0 {
+		return ""
+	}
+	b, err := json.Marshal(claims)
+	if err != nil {
+		return ""
+	}
+	return string(b)
 }
 
 func (v *Verifier) checkParties(claims map[string]json.RawMessage) error {

@@ -27,6 +27,7 @@ type Config struct {
 	Retired  [][]byte         `json:"-"` // earlier secrets, whose tickets still open
 	Issuer   string           // iss that tokens must have; "": not checked
 	Audience string           // one aud that tokens must have; "": not checked
+	Claims   bool             // keep a token's further claims with the identity, for plugins
 	Leeway   time.Duration    // for differing clocks, on exp, nbf and iat; 0: 5 s
 	Clock    func() time.Time // nil: time.Now
 }

@@ -16,7 +16,7 @@ import (
 //	varint  issued, expires         Unix milliseconds
 //	varint  end of the identity     Unix milliseconds; 0: never
 //	byte    flags: 1 backend
-//	string  user, key
+//	string  user, key, claims
 //	uvarint grants, each: byte actions, string pattern
 //	uvarint subs, each: string
 const resumeLayout = 1
@@ -39,6 +39,7 @@ func (r *Resume) append(b []byte) []byte {
 	b = append(b, flags)
 	b = appendString(b, who.User)
 	b = appendString(b, who.Key)
+	b = appendString(b, who.Claims)
 	b = binary.AppendUvarint(b, uint64(len(who.Grants)))
 	for _, g := range who.Grants {
 		b = append(b, byte(g.Actions))
@@ -74,6 +75,7 @@ func readResume(b []byte) (Resume, error) {
 	who.Backend = flags&1 != 0
 	who.User = in.string()
 	who.Key = in.string()
+	who.Claims = in.string()
 	if n := in.count(2); n > 0 {
 		who.Grants = make([]identity.Grant, n)
 		for i := range who.Grants {

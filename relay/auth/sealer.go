@@ -122,32 +122,30 @@ func (s *Sealer) SealResume(r Resume) string {
 }
 
 func (s *Sealer) seal(r *Resume) string {
+	return s.wrap(resumePrefix, r.append(nil))
+}
+
+// wrap encrypts under a prefix, which says what is inside; "" if that is too much
+// for a cookie.
+func (s *Sealer) wrap(prefix string, plain []byte) string {
 	out := make([]byte, saltSize, 512)
 	rand.Read(out)
 	gcm, nonce, err := aead(s.roots[0], out)
 	if err != nil {
 		return ""
 	}
-	out = gcm.Seal(out, nonce, r.append(nil), []byte(resumePrefix))
-	ticket := resumePrefix + base64.RawURLEncoding.EncodeToString(out)
-	if len(ticket) > maxResume {
+	out = gcm.Seal(out, nonce, plain, []byte(prefix))
+	sealed := prefix + base64.RawURLEncoding.EncodeToString(out)
+	if len(sealed) > maxResume {
 		return ""
 	}
-	return ticket
+	return sealed
 }
 
 // OpenResume reads a ticket. The error is an *Error: token_expired for a good
 // ticket past its end or that of its identity, bad_token for everything else.
 func (s *Sealer) OpenResume(ticket string) (Resume, error) {
-	body, ok := strings.CutPrefix(ticket, resumePrefix)
-	if !ok || len(ticket) > maxResume || strings.ContainsAny(body, "\r\n") { // the decoder would skip them
-		return Resume{}, errResume
-	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(body)
-	if err != nil || len(raw) < saltSize {
-		return Resume{}, errResume
-	}
-	plain, err := s.open(raw[:saltSize], raw[saltSize:])
+	plain, err := s.unwrap(resumePrefix, ticket)
 	if err != nil {
 		return Resume{}, errResume
 	}
@@ -166,13 +164,22 @@ func (s *Sealer) OpenResume(ticket string) (Resume, error) {
 	return r, nil
 }
 
-func (s *Sealer) open(salt, sealed []byte) ([]byte, error) {
+// unwrap reads what wrap made under the same prefix.
+func (s *Sealer) unwrap(prefix, sealed string) ([]byte, error) {
+	body, ok := strings.CutPrefix(sealed, prefix)
+	if !ok || len(sealed) > maxResume || strings.ContainsAny(body, "\r\n") { // the decoder would skip them
+		return nil, errors.New("not sealed here")
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(body)
+	if err != nil || len(raw) < saltSize {
+		return nil, errors.New("not sealed here")
+	}
 	for _, root := range s.roots {
-		gcm, nonce, err := aead(root, salt)
+		gcm, nonce, err := aead(root, raw[:saltSize])
 		if err != nil {
 			return nil, err
 		}
-		if plain, err := gcm.Open(nil, nonce, sealed, []byte(resumePrefix)); err == nil {
+		if plain, err := gcm.Open(nil, nonce, raw[saltSize:], []byte(prefix)); err == nil {
 			return plain, nil
 		}
 	}

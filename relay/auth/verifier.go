@@ -22,6 +22,7 @@ const maxToken = 8 << 10
 type Verifier struct {
 	compiled
 	dev      bool
+	claims   bool // kept with the identity
 	issuer   string
 	audience string
 	leeway   time.Duration
@@ -35,7 +36,7 @@ func New(c Config) (*Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &Verifier{compiled: keys, dev: c.Dev, issuer: c.Issuer, audience: c.Audience, leeway: c.Leeway, clock: c.Clock}
+	v := &Verifier{compiled: keys, dev: c.Dev, claims: c.Claims, issuer: c.Issuer, audience: c.Audience, leeway: c.Leeway, clock: c.Clock}
 	if v.leeway == 0 {
 		v.leeway = defaultLeeway
 	}

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -55,6 +56,9 @@ func call(t *testing.T, c *http.Client, method, path string, body any, header ..
 		req.Header.Set(name, value)
 	}
 	resp, err := c.Do(req)
+	for tries := 1; errors.Is(err, io.ErrClosedPipe) && tries < 10; tries++ {
+		resp, err = c.Do(req) // an answer that comes while net/http still sends the body may be lost to it
+	}
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, path, err)
 	}

@@ -61,7 +61,7 @@ func (a *API) send(r *http.Request, who *identity.Identity, remote string, p *wi
 	if err := a.rates.take(who, remote); err != nil {
 		return nil, err
 	}
-	return a.Host.Publish(who, p)
+	return a.Host.Publish(who, remote, p)
 }
 
 // owns reports whether a request comes from the client of a session.

@@ -11,7 +11,7 @@ import (
 
 // history answers with a page of a channel's history.
 func (a *API) history(w http.ResponseWriter, r *http.Request) {
-	who, _, err := a.Admit(w, r)
+	who, remote, err := a.Admit(w, r)
 	q, qerr := url.ParseQuery(r.URL.RawQuery)
 	if err == nil && qerr != nil {
 		err = &wire.Err{Code: wire.CodeBadRequest, Text: "the query cannot be read"}
@@ -25,7 +25,7 @@ func (a *API) history(w http.ResponseWriter, r *http.Request) {
 	}
 	var page *wire.HistoryPage
 	if err == nil {
-		page, err = a.Host.History(who, h)
+		page, err = a.Host.History(who, remote, h)
 	}
 	if err != nil {
 		web.WriteError(w, err)

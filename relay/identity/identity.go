@@ -31,5 +31,7 @@ type Identity struct {
 	Grants  []Grant   // any one that covers the channel is enough
 	Subs    []string  // subscriptions the server makes for this client
 	Expires time.Time // zero: never
+	Claims  string    // the token's claims, a JSON object, for plugins; "" for none
+	Ticket  bool      // shown by a resume ticket: it was admitted before
 	Backend bool      // an API key: not limited by the per-connection publish rate
 }

@@ -14,6 +14,7 @@ package log
 import (
 	"sync/atomic"
 
+	"github.com/chappe-relay/chappe/relay/policy"
 	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
@@ -22,9 +23,10 @@ import (
 type Message struct {
 	wire.Msg
 	Shard   uint8
-	SSeq    uint64 // 1, 2, 3… per origin and shard: holes are noticed on it
-	Expires uint64 // tick from which it is no longer delivered; 0: never
-	Sender  uint64 // session that must not get it back; 0: none
+	SSeq    uint64         // 1, 2, 3… per origin and shard: holes are noticed on it
+	Expires uint64         // tick from which it is no longer delivered; 0: never
+	Sender  uint64         // session that must not get it back; 0: none
+	Filter  *policy.Filter // what a plugin pinned to it; nil: everybody gets it
 }
 
 // Entry is a message in this node's timeline.

@@ -25,6 +25,7 @@ import (
 
 	"github.com/chappe-relay/chappe/relay/log"
 	"github.com/chappe-relay/chappe/relay/namespace"
+	"github.com/chappe-relay/chappe/relay/policy"
 	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
@@ -149,10 +150,11 @@ func (n *Node) stampLocked() uint64 {
 
 // Publication is a message on its way in.
 type Publication struct {
-	wire.Msg               // without Stamp; its Data is kept and must not change
-	Scope    string        // whose ids these are: user or API key
-	TTL      time.Duration // 0: forever
-	Sender   uint64        // session that does not want it back; 0: none
+	wire.Msg                // without Stamp; its Data is kept and must not change
+	Scope    string         // whose ids these are: user or API key
+	TTL      time.Duration  // 0: forever
+	Sender   uint64         // session that does not want it back; 0: none
+	Filter   *policy.Filter // pinned by the publish hook; nil: none
 }
 
 // Publish stamps a message, appends it, and sends it to the other nodes, all
@@ -169,7 +171,7 @@ func (n *Node) Publish(p Publication) (stamp position.Stamp, dup bool) {
 	tick := n.stampLocked()
 	l := n.logLocked(p.Channel)
 	l.seq++
-	e := &log.Entry{Message: log.Message{Msg: p.Msg, Shard: l.Shard, Sender: p.Sender}, Own: true}
+	e := &log.Entry{Message: log.Message{Msg: p.Msg, Shard: l.Shard, Sender: p.Sender, Filter: p.Filter}, Own: true}
 	e.Stamp = position.Stamp{Origin: n.self, Tick: tick, Seq: l.seq}
 	if p.TTL > 0 {
 		e.Expires = tick + uint64(p.TTL.Microseconds())
@@ -192,6 +194,13 @@ func (n *Node) Publish(p Publication) (stamp position.Stamp, dup bool) {
 		}
 	}
 	return e.Stamp, false
+}
+
+// Published returns the stamp that an id received, if it is known.
+func (n *Node) Published(scope, channel, id string) (position.Stamp, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.ids.find(scope, channel, id, n.nowLocked())
 }
 
 // appendLocked puts an entry into the timeline: the log of its channel and

@@ -7,6 +7,8 @@
 package policy
 
 import (
+	"time"
+
 	"github.com/chappe-relay/chappe/relay/identity"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
@@ -22,6 +24,9 @@ type Filter struct {
 	Deliver bool  // the version chooses among readers: Judge says who gets it
 	Match   Match // a native test of a reader's tags; the zero value matches all
 }
+
+// Open reports whether every reader gets the message.
+func (f *Filter) Open() bool { return !f.Deliver && f.Match == Match{} }
 
 // Match is a test of a subscription's tags (ABI §7.6). All parts must hold.
 type Match struct {
@@ -91,9 +96,13 @@ type Policy interface {
 	Publish(c *Client, m *wire.Pub, commit func(*Publication)) *wire.Err
 	// History is asked before a history page is read.
 	History(c *Client, name string) *wire.Err
-	// Presence is told that a member joined or left a channel.
+	// Honours reports whether a pass still stands: tags that Subscribe gave for a
+	// name at a time. It does not stand when a plugin was bound there since then, or
+	// was promoted to decide anew.
+	Honours(name string, tags []Tags, issued time.Time) bool
+	// Presence is told that a member joined or left a channel. It never blocks.
 	Presence(c *Client, channel string, joined bool)
-	// Disconnect is told that a session has ended.
+	// Disconnect is told that a session has ended. It never blocks.
 	Disconnect(c *Client, code wire.CloseCode)
 	// Retag gives the tags of a subscription for one version, when a message of
 	// that version meets a reader that has none of it. A refusal means: nothing
@@ -111,5 +120,5 @@ type Judge interface {
 	// word i/64 of to. It calls the guest once per 1024 readers; what a failing
 	// guest does not say follows the version's failure policy. tick is the
 	// message's stamp in microseconds.
-	Deliver(m *wire.Msg, tick uint64, replay bool, readers []Reader, to []uint64)
+	Deliver(m *wire.Msg, tick uint64, readers []Reader, to []uint64)
 }

@@ -74,6 +74,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.fresh {
+		if err := h.Host.Connect(who, remote, ask.Agent(r), a.Hello.Subs); err != nil {
+			s.s.End(nil)
+			web.WriteError(w, err)
+			return
+		}
 		s.greeting = 1 + greetings(&a.Hello, who)
 		if ce := s.s.Receive(&a.Hello); ce != nil {
 			s.s.Close(ce)

@@ -23,7 +23,7 @@ func (s *Session) Fill(dst []byte, soft int) []byte {
 		dst = append(dst, s.control...)
 		s.control = nil
 	}
-	if !s.ended && s.closing == nil && s.number != 0 {
+	if !s.ended && s.closing == nil && s.number != 0 && !s.opening {
 		dst = s.drainLocked(dst, start, soft)
 	}
 	if n := len(dst) - start; n > 0 {
@@ -71,7 +71,8 @@ func (s *Session) drainLocked(dst []byte, start, soft int) []byte {
 	}
 	sent := s.stats.msgsOut
 	bytes := len(dst)
-	for len(s.work) > 0 && len(dst)-start < soft {
+	s.blocked = false
+	for len(s.work) > 0 && len(dst)-start < soft && !s.blocked {
 		dst = s.takeLocked(dst, start+soft, horizon)
 	}
 	if sent = s.stats.msgsOut - sent; sent > 0 {
@@ -111,8 +112,8 @@ func (s *Session) workLocked(e *sub) {
 
 // peekLocked finds the arrival number of the subscription's next entry.
 func (s *Session) peekLocked(e *sub) (ok bool) {
-	if len(e.kept) > 0 {
-		e.at = e.kept[0].At
+	if kept := e.kept(); len(kept) > 0 {
+		e.at = kept[0].At
 		return true
 	}
 	e.at, ok = e.log.Peek(e.next)
@@ -135,10 +136,8 @@ func (s *Session) takeLocked(dst []byte, full int, horizon uint64) []byte {
 	}
 	var es [batch]*log.Entry
 	n := 0
-	for len(e.kept) > 0 && n < batch && e.kept[0].At < limit {
-		es[n] = e.kept[0]
-		e.kept = e.kept[1:]
-		n++
+	for kept := e.kept(); n < len(kept) && n < batch && kept[n].At < limit; n++ {
+		es[n] = kept[n]
 	}
 	fromLog := n == 0
 	if fromLog {
@@ -156,13 +155,22 @@ func (s *Session) takeLocked(dst []byte, full int, horizon uint64) []byte {
 	}
 	for i, entry := range es[:n] {
 		if len(dst) >= full && i > 0 {
-			if !fromLog {
-				e.kept = append(append([]*log.Entry(nil), es[i:n]...), e.kept...)
-			}
 			break
 		}
-		if fromLog {
+		if !fromLog {
+			e.more.kept = e.more.kept[1:]
+		} else if entry.Filter == nil {
 			e.next++
+		} else {
+			shown := s.showsLocked(e, entry)
+			if shown == unknown {
+				return s.waitLocked(dst, e)
+			}
+			e.next++
+			if shown == hidden {
+				s.passLocked(e, entry)
+				continue
+			}
 		}
 		dst = s.putLocked(dst, e, entry)
 	}
@@ -226,21 +234,10 @@ func (s *Session) putLocked(dst []byte, e *sub, m *log.Entry) []byte {
 		return dst // it belongs to two subscriptions and was sent for the other
 	}
 	if s.bare() {
-		o := m.Stamp.Origin
-		if m.Stamp.Tick <= s.pos.Done(o, m.Shard, s.host.cfg.Node.Window()) {
+		if m.Stamp.Tick <= s.pos.Done(m.Stamp.Origin, m.Shard, s.host.cfg.Node.Window()) {
 			return dst
 		}
-		if m.Own {
-			s.pos.Raise(o, m.Stamp.Tick)
-		} else {
-			if _, named := s.pos.Base(o); !named {
-				s.pos.Raise(o, s.pos.Done(o, m.Shard, s.host.cfg.Node.Window()))
-			}
-			s.pos.Advance(o, m.Shard, m.Stamp.Tick)
-		}
-		if len(s.subs) == 1 && !e.log.Pattern {
-			s.pos.Count(o, m.Stamp.Seq)
-		}
+		s.moveLocked(e, m)
 	} else if e.filter != nil && m.Stamp.Tick <= e.filter.Done(m.Stamp.Origin, m.Shard, s.host.cfg.Node.Window()) {
 		return dst
 	}
@@ -263,6 +260,22 @@ func (s *Session) putLocked(dst []byte, e *sub, m *log.Entry) []byte {
 		return append(append(dst, m.JSON()...), ',')
 	}
 	return s.appendMessage(dst, m)
+}
+
+// moveLocked moves a bare client's position over an entry.
+func (s *Session) moveLocked(e *sub, m *log.Entry) {
+	o := m.Stamp.Origin
+	if m.Own {
+		s.pos.Raise(o, m.Stamp.Tick)
+	} else {
+		if _, named := s.pos.Base(o); !named {
+			s.pos.Raise(o, s.pos.Done(o, m.Shard, s.host.cfg.Node.Window()))
+		}
+		s.pos.Advance(o, m.Shard, m.Stamp.Tick)
+	}
+	if len(s.subs) == 1 && !e.log.Pattern {
+		s.pos.Count(o, m.Stamp.Seq)
+	}
 }
 
 // tellLocked puts a gap on the wire and counts it: what the server counts is
@@ -307,29 +320,46 @@ func (s *Session) policiesLocked(dst []byte) []byte {
 	return dst
 }
 
-// conflateLocked keeps the newest message of each key, and those without one.
+// conflateLocked keeps the newest message of each key, and those without one, of
+// what is known to be for this reader: what a plugin hides supersedes nothing.
 func (s *Session) conflateLocked(dst []byte, e *sub) []byte {
 	_, next := e.log.Bounds()
-	all := e.kept
 	room := make([]*log.Entry, next-e.next)
 	n, lost := e.log.Read(e.next, ^uint64(0), room)
-	all = append(all[:len(all):len(all)], room[:n]...)
-	e.next += lost + uint64(n)
+	e.next += lost
+	all := append([]*log.Entry(nil), e.kept()...)
+	for _, m := range room[:n] {
+		if m.Filter != nil {
+			shown := s.showsLocked(e, m)
+			if shown == unknown {
+				break // it is asked for when its turn comes
+			}
+			if shown == hidden {
+				e.next++
+				continue
+			}
+		}
+		e.next++
+		all = append(all, m)
+	}
 	type key struct{ channel, key string } // a pattern's log holds many channels
 	newest := make(map[key]*log.Entry)
 	for _, m := range all {
 		newest[key{m.Channel, m.Key}] = m
 	}
-	e.kept = nil
+	kept := all[:0]
 	for _, m := range all {
 		if m.Key == "" || newest[key{m.Channel, m.Key}] == m {
-			e.kept = append(e.kept, m)
+			kept = append(kept, m)
 		}
 	}
+	gone := len(all) - len(kept)
+	clear(all[len(kept):])
+	e.moreLocked().kept = kept
 	if lost > 0 {
 		dst = s.tellLocked(dst, &wire.Gap{Channels: []string{e.log.Name}, Count: lost, Reason: wire.ReasonSlow})
 	}
-	if gone := len(all) - len(e.kept); gone > 0 {
+	if gone > 0 {
 		dst = s.tellLocked(dst, &wire.Gap{Channels: []string{e.log.Name}, Count: uint64(gone), Reason: wire.ReasonConflated})
 	}
 	return dst
@@ -388,7 +418,7 @@ func (s *Session) progressLocked(dst []byte) []byte {
 	var p position.Position
 	n.Base(&p, s.shards)
 	for _, e := range s.subs {
-		if _, more := e.log.Peek(e.next); more || len(e.kept) > 0 {
+		if _, more := e.log.Peek(e.next); more || len(e.kept()) > 0 {
 			return dst // not now: it will be tried again when they are sent
 		}
 	}

@@ -11,25 +11,79 @@ import (
 // protocolVersion is the one this server speaks.
 const protocolVersion = 1
 
-// firstLocked takes the first frame of a client that has not said who it is.
-func (s *Session) firstLocked(f wire.Frame) *wire.CloseError {
-	h, ok := f.(*wire.Hello)
-	if !ok {
-		return &wire.CloseError{Close: wire.CloseBadFrame, Code: wire.CodeBadFrame, Text: "the first frame must be hello"}
-	}
-	if h.Version > protocolVersion || h.Version < 0 {
+// hello opens the session: who the client is, welcome, the subscriptions that the
+// server makes, those that the client asks for. Nothing is streamed before all of
+// them stand: a message would move a position that others are to begin from.
+func (s *Session) hello(h *wire.Hello) *wire.CloseError {
+	who := s.Identity()
+	switch {
+	case s.number != 0:
+		return &wire.CloseError{Close: wire.CloseBadFrame, Code: wire.CodeBadFrame, Text: "hello comes once"}
+	case h.Version > protocolVersion || h.Version < 0:
 		return &wire.CloseError{Close: wire.CloseBadVersion, Code: wire.CodeBadVersion, Text: "this server speaks version 1"}
-	}
-	who, err := s.identify(h)
-	if err != nil {
-		code := wire.CloseBadToken
-		if err.Code == wire.CodeTokenExpired {
-			code = wire.CloseExpired
+	case who == nil:
+		var err *wire.Err
+		if who, err = s.identify(h); err == nil {
+			err = s.host.Connect(who, s.remote, clip(h.Agent, maxAgent), h.Subs)
 		}
-		return &wire.CloseError{Close: code, Code: err.Code, Text: err.Text}
+		if err != nil {
+			return s.host.refusal(err)
+		}
 	}
-	s.admitLocked(who)
-	return s.helloLocked(h)
+	var whole *position.Position
+	if h.Cursor != "" {
+		p, err := position.Parse(h.Cursor)
+		if err != nil {
+			return &wire.CloseError{Close: wire.CloseBadFrame, Code: wire.CodeBadCursor, Text: "not a cursor"}
+		}
+		whole = &p
+	}
+	subs := h.Subs
+	for _, name := range who.Subs {
+		if !named(subs, name) {
+			subs = append(subs, wire.Sub{Channel: name})
+		}
+	}
+	if whole != nil && len(subs) != 1 {
+		whole.Uncount()
+	}
+	s.mu.Lock()
+	s.who, s.opening = who, true
+	s.welcomeLocked(h)
+	if s.bare() {
+		s.beginLocked(whole, subs)
+		s.progress = true // an id from the first moment: who is cut now can still resume
+	}
+	s.mu.Unlock()
+	for i := range subs {
+		s.subscribe(&subs[i], whole)
+	}
+	s.mu.Lock()
+	s.opening = false
+	ended := s.ended
+	s.mu.Unlock()
+	if !ended {
+		s.logOpened()
+		s.link.Kick()
+	}
+	return nil
+}
+
+// maxAgent bounds what a client says it is, in bytes.
+const maxAgent = 64
+
+// refusal closes a connection that is not let in.
+func (h *Host) refusal(err *wire.Err) *wire.CloseError {
+	ce := &wire.CloseError{Close: wire.CloseBadToken, Code: err.Code, Text: err.Text, Retry: err.Retry}
+	switch err.Code {
+	case wire.CodeTokenExpired:
+		ce.Close = wire.CloseExpired
+	case wire.CodeDenied:
+		ce.Close = wire.CloseForbidden
+	case wire.CodePlugin:
+		ce.Close, ce.Retry = wire.CloseInternal, max(err.Retry, h.delay())
+	}
+	return ce
 }
 
 func (s *Session) identify(h *wire.Hello) (*identity.Identity, *wire.Err) {
@@ -47,15 +101,13 @@ func (s *Session) identify(h *wire.Hello) (*identity.Identity, *wire.Err) {
 	return a.Anonymous(s.loopback), nil
 }
 
-func (s *Session) admitLocked(who *identity.Identity) { s.who = who }
-
-// helloLocked opens the session of a known client: welcome, the subscriptions
-// that the server makes, those that the client asks for.
-func (s *Session) helloLocked(h *wire.Hello) *wire.CloseError {
+// welcomeLocked gives the session its number and tells the client what it needs
+// to come back.
+func (s *Session) welcomeLocked(h *wire.Hello) {
 	host := s.host
 	s.number = host.cfg.Rand() | 1
 	if h.Agent != "" {
-		s.agent = clip(h.Agent, 64)
+		s.agent = clip(h.Agent, maxAgent)
 	}
 	s.event = host.cfg.Node.EventEnd()
 	l := &host.cfg.Limits
@@ -66,32 +118,6 @@ func (s *Session) helloLocked(h *wire.Hello) *wire.CloseError {
 		Expires: expires(s.who), Alternatives: host.cfg.Alternatives,
 		Limits: wire.Limits{Message: l.Message, Subs: l.Subs, Rate: l.Rate, Burst: l.Burst},
 	})
-	var whole *position.Position
-	if h.Cursor != "" {
-		p, err := position.Parse(h.Cursor)
-		if err != nil {
-			return &wire.CloseError{Close: wire.CloseBadFrame, Code: wire.CodeBadCursor, Text: "not a cursor"}
-		}
-		whole = &p
-	}
-	subs := h.Subs
-	for _, name := range s.who.Subs {
-		if !named(subs, name) {
-			subs = append(subs, wire.Sub{Channel: name})
-		}
-	}
-	if whole != nil && len(subs) != 1 {
-		whole.Uncount()
-	}
-	if s.bare() {
-		s.beginLocked(whole, subs)
-		s.progress = true // an id from the first moment: who is cut now can still resume
-	}
-	for i := range subs {
-		s.subLocked(&subs[i], whole)
-	}
-	s.logOpened()
-	return nil
 }
 
 // beginLocked fixes where a bare client's stream begins.
@@ -122,25 +148,32 @@ func named(subs []wire.Sub, name string) bool {
 	return false
 }
 
-// refreshLocked replaces the identity in place. It must be of the same user.
-func (s *Session) refreshLocked(f *wire.Refresh) *wire.CloseError {
+// refresh replaces the identity in place. It must be of the same user. What the
+// new token no longer allows ends.
+func (s *Session) refresh(f *wire.Refresh) {
 	who, err := s.host.cfg.Authority.Verify(f.Token)
+	s.mu.Lock()
 	switch {
 	case err != nil:
-		s.errLocked(f.Ref, "", err)
-		return nil
 	case who.User != s.who.User:
-		s.errLocked(f.Ref, "", &wire.Err{Code: wire.CodeBadToken, Text: "a token of another user"})
-		return nil
+		err = &wire.Err{Code: wire.CodeBadToken, Text: "a token of another user"}
+	}
+	if err != nil {
+		s.errLocked(f.Ref, "", err)
+		s.mu.Unlock()
+		return
 	}
 	s.who = who
-	for _, e := range append([]*sub(nil), s.subs...) { // what the new token no longer allows ends
+	for _, e := range append([]*sub(nil), s.subs...) {
 		if err := s.mayLocked(identity.Subscribe, e.log.Name); err != nil {
 			s.dropLocked(e, 0, err.Code, err.Text)
 		}
 	}
+	s.mu.Unlock()
+	s.reauthorise(func(string) bool { return true }) // its claims may be others
+	s.mu.Lock()
 	s.sayLocked(&wire.Ack{Ref: f.Ref, Expires: expires(who)})
-	return nil
+	s.mu.Unlock()
 }
 
 func expires(who *identity.Identity) int64 {

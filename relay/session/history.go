@@ -4,13 +4,19 @@ import (
 	"github.com/chappe-relay/chappe/relay/channel"
 	"github.com/chappe-relay/chappe/relay/identity"
 	"github.com/chappe-relay/chappe/relay/log"
+	"github.com/chappe-relay/chappe/relay/policy"
 	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
 
 // History returns a page of what a channel or pattern still holds: after a
 // cursor, or the newest ones; oldest first.
-func (h *Host) History(who *identity.Identity, r *wire.History) (*wire.HistoryPage, *wire.Err) {
+func (h *Host) History(who *identity.Identity, remote string, r *wire.History) (*wire.HistoryPage, *wire.Err) {
+	return h.historyFor(&policy.Client{Identity: who, Remote: remote}, nil, r)
+}
+
+// historyFor is History for a client whose subscription has tags.
+func (h *Host) historyFor(c *policy.Client, tags []policy.Tags, r *wire.History) (*wire.HistoryPage, *wire.Err) {
 	wild, cerr := channel.CheckPattern(r.Channel)
 	if cerr != nil {
 		return nil, &wire.Err{Code: wire.CodeBadChannel, Text: cerr.Error()}
@@ -24,8 +30,13 @@ func (h *Host) History(who *identity.Identity, r *wire.History) (*wire.HistoryPa
 	case !o.History:
 		return nil, &wire.Err{Code: wire.CodeNoHistory, Text: "this namespace keeps no history"}
 	}
-	if err := h.may(who, identity.History, r.Channel); err != nil {
+	if err := h.may(c.Identity, identity.History, r.Channel); err != nil {
 		return nil, err
+	}
+	if h.cfg.Policy != nil {
+		if err := h.cfg.Policy.History(c, r.Channel); err != nil {
+			return nil, err
+		}
 	}
 	var from *position.Position
 	if r.Cursor != "" {
@@ -43,10 +54,11 @@ func (h *Host) History(who *identity.Identity, r *wire.History) (*wire.HistoryPa
 		limit = min(limit, r.Last)
 	}
 	l := h.cfg.Node.Peek(r.Channel, wild)
-	return h.page(l, r, from, limit), nil
+	return h.page(l, r, from, limit, func(es []*log.Entry) []*log.Entry { return h.sieve(c, r.Channel, tags, es) }), nil
 }
 
-func (h *Host) page(l *log.Log, r *wire.History, from *position.Position, limit int) *wire.HistoryPage {
+// page reads a log. Of what the client may see, the page holds at most limit.
+func (h *Host) page(l *log.Log, r *wire.History, from *position.Position, limit int, sieve func([]*log.Entry) []*log.Entry) *wire.HistoryPage {
 	n := h.cfg.Node
 	page := &wire.HistoryPage{Ref: r.Ref, Channel: r.Channel}
 	var p position.Position
@@ -65,6 +77,7 @@ func (h *Host) page(l *log.Log, r *wire.History, from *position.Position, limit 
 			live = append(live, e)
 		}
 	}
+	live = sieve(live)
 	switch {
 	case from != nil:
 		if trims := l.Lost(func(o position.Origin) uint64 { return from.Done(o, l.Shard, n.Window()) }); len(trims) > 0 {
@@ -92,8 +105,18 @@ func (h *Host) page(l *log.Log, r *wire.History, from *position.Position, limit 
 	return page
 }
 
-func (s *Session) historyLocked(f *wire.History) {
-	page, err := s.host.History(s.who, f)
+// history answers a history frame.
+func (s *Session) history(f *wire.History) {
+	s.mu.Lock()
+	var tags []policy.Tags
+	if e := s.findLocked(f.Channel); e != nil && e.more != nil {
+		tags = e.more.view.tags
+	}
+	c := s.clientLocked()
+	s.mu.Unlock()
+	page, err := s.host.historyFor(c, tags, f)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err != nil {
 		s.errLocked(f.Ref, f.Channel, err)
 		return

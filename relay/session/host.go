@@ -13,12 +13,13 @@ import (
 	"github.com/chappe-relay/chappe/relay/identity"
 	"github.com/chappe-relay/chappe/relay/namespace"
 	"github.com/chappe-relay/chappe/relay/node"
+	"github.com/chappe-relay/chappe/relay/policy"
 	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
 
 // Authority says who a client is and what it may do. Its methods are called
-// from many goroutines and must not block on I/O. *auth.Verifier is one.
+// from many goroutines and must not block on I/O. *auth.Authority is one.
 type Authority interface {
 	// Verify turns a token into an identity. The error is a *wire.Err's code and text.
 	Verify(token string) (*identity.Identity, *wire.Err)
@@ -31,6 +32,11 @@ type Authority interface {
 	Seal(session string, id *identity.Identity) string
 	// Open reads one: the session it was made for, and the identity.
 	Open(ticket string) (session string, id *identity.Identity, err *wire.Err)
+	// SealPass makes a pass: with it, a client whose subscription plugins admitted
+	// resumes it without their being asked again.
+	SealPass(id *identity.Identity, name string, tags []policy.Tags) string
+	// OpenPass reads one that was made for the same client and name.
+	OpenPass(pass string, id *identity.Identity, name string) (tags []policy.Tags, issued time.Time, ok bool)
 }
 
 // Limits of a session. All are told to the client or documented.
@@ -59,6 +65,7 @@ var DefaultLimits = Limits{
 type Config struct {
 	Node         *node.Node
 	Authority    Authority
+	Policy       policy.Policy // nil: all that the authority allows is allowed
 	Limits       Limits
 	Region       string
 	Alternatives []string
@@ -89,6 +96,7 @@ type Host struct {
 	mu       sync.Mutex
 	sessions map[string]*Session
 	presence presence
+	panels   panels
 }
 
 // NewHost makes a host.
@@ -154,7 +162,7 @@ func (h *Host) Open(p Params) (*Session, *wire.CloseError) {
 	h.cfg.Observer.Opened(p.Transport)
 	if p.Identity != nil {
 		s.mu.Lock()
-		s.admitLocked(p.Identity)
+		s.who = p.Identity
 		s.mu.Unlock()
 	}
 	return s, nil

@@ -9,7 +9,7 @@ import (
 // transports answer with a status as long as their stream has not begun.
 func (h *Host) CheckSub(who *identity.Identity, form Form, f *wire.Sub) *wire.Err {
 	s := &Session{host: h, who: who, form: form, rare: none}
-	return s.checkSubLocked(f, false)
+	return s.checkSubLocked(f)
 }
 
 // Close ends the session from outside its transport's reader. The first reason

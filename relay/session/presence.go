@@ -5,6 +5,7 @@ import (
 
 	"github.com/chappe-relay/chappe/relay/channel"
 	"github.com/chappe-relay/chappe/relay/identity"
+	"github.com/chappe-relay/chappe/relay/policy"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
 
@@ -64,10 +65,18 @@ func (h *Host) enter(s *Session, e *sub) {
 	}
 	r.came[s] = m
 	h.presence.queueLocked(r)
+	h.tell(s.clientLocked(), e, true)
+}
+
+// tell lets plugins know of a member's coming and going.
+func (h *Host) tell(c *policy.Client, e *sub, joined bool) {
+	if h.cfg.Policy != nil {
+		h.cfg.Policy.Presence(c, e.log.Name, joined)
+	}
 }
 
 // leave takes a session off its channel's roster.
-func (h *Host) leave(s *Session, e *sub) {
+func (h *Host) leave(s *Session, e *sub, c *policy.Client) {
 	if !e.member && !e.events {
 		return
 	}
@@ -85,6 +94,9 @@ func (h *Host) leave(s *Session, e *sub) {
 	} else if listed {
 		r.went[s] = m
 		h.presence.queueLocked(r)
+	}
+	if listed {
+		h.tell(c, e, false)
 	}
 	h.presence.tidyLocked(r)
 }

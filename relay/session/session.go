@@ -37,14 +37,16 @@ type Session struct {
 	byName   map[string]*sub    // made when subs are many
 	work     []*sub             // with entries to read; a heap by arrival where order matters
 	pos      *position.Position // of a bare client; nil otherwise
-	overlap  bool               // a pattern is subscribed to beside something else
 	pinged   int64              // Unix nanoseconds of the last ping
 	lastAt   uint64
 	event    uint64 // index of the next event of the node's timeline
-	ended    bool
 	closing  *wire.CloseError
+	ended    bool
+	opening  bool // the subscriptions of hello are being made: nothing is streamed yet
+	overlap  bool // a pattern is subscribed to beside something else
 	progress bool // a progress is due when all is drained
 	refused  bool // the connection took less than it was given
+	blocked  bool // of Fill: the next in order waits for a plugin's verdict
 	stats    counts
 	*rare    // made when one of its fields is needed
 }
@@ -107,44 +109,28 @@ func (s *Session) Identity() *identity.Identity {
 // Alive notes an inbound byte: any counts as life.
 func (s *Session) Alive() { s.heard.Store(s.host.cfg.Now().UnixNano()) }
 
-// Receive takes in one frame of the client. What is wrong with a request is
-// answered by an err frame; a non-nil result ends the connection.
+// Receive takes in one frame of the client, one at a time. What is wrong with a
+// request is answered by an err frame; a non-nil result ends the connection. It
+// waits where a plugin is asked, and holds no lock meanwhile: what the session
+// streams does not wait with it.
 func (s *Session) Receive(f wire.Frame) *wire.CloseError {
 	s.mu.Lock()
-	if s.ended || s.closing != nil {
-		s.mu.Unlock()
+	who, over := s.who, s.ended || s.closing != nil
+	s.mu.Unlock()
+	if over {
 		return nil
 	}
-	if s.who == nil {
-		ce := s.firstLocked(f)
-		s.mu.Unlock()
-		s.link.Kick()
-		return ce
-	}
 	var ce *wire.CloseError
-	switch f := f.(type) {
-	case *wire.Hello:
-		if s.number != 0 {
-			ce = &wire.CloseError{Close: wire.CloseBadFrame, Code: wire.CodeBadFrame, Text: "hello comes once"}
-			break
-		}
-		ce = s.helloLocked(f)
-	case *wire.Sub:
-		s.subLocked(f, nil)
-	case *wire.Unsub:
-		s.unsubLocked(f)
-	case *wire.Pub:
-		s.pubLocked(f)
-	case *wire.History:
-		s.historyLocked(f)
-	case *wire.PresenceReq:
-		s.presenceLocked(f)
-	case *wire.Refresh:
-		ce = s.refreshLocked(f)
-	case *wire.Pong:
+	h, hello := f.(*wire.Hello)
+	switch {
+	case hello:
+		ce = s.hello(h)
+	case who == nil:
+		ce = &wire.CloseError{Close: wire.CloseBadFrame, Code: wire.CodeBadFrame, Text: "the first frame must be hello"}
 	default:
-		ce = &wire.CloseError{Close: wire.CloseBadFrame, Code: wire.CodeBadFrame, Text: "not a client's frame"}
+		ce = s.request(f)
 	}
+	s.mu.Lock()
 	if ce == nil && len(s.control) > s.host.cfg.Limits.Control {
 		// A client that asks and does not read its answers.
 		ce = &wire.CloseError{Close: wire.CloseSlow, Code: wire.CodeSlow, Text: "answers are not read", Retry: s.host.delay()}
@@ -155,6 +141,32 @@ func (s *Session) Receive(f wire.Frame) *wire.CloseError {
 		s.link.Kick()
 	}
 	return ce
+}
+
+// request answers a frame of a client that is known.
+func (s *Session) request(f wire.Frame) *wire.CloseError {
+	switch f := f.(type) {
+	case *wire.Sub:
+		s.subscribe(f, nil)
+	case *wire.Pub:
+		s.pub(f)
+	case *wire.History:
+		s.history(f)
+	case *wire.Refresh:
+		s.refresh(f)
+	case *wire.Unsub:
+		s.mu.Lock()
+		s.unsubLocked(f)
+		s.mu.Unlock()
+	case *wire.PresenceReq:
+		s.mu.Lock()
+		s.presenceLocked(f)
+		s.mu.Unlock()
+	case *wire.Pong:
+	default:
+		return &wire.CloseError{Close: wire.CloseBadFrame, Code: wire.CodeBadFrame, Text: "not a client's frame"}
+	}
+	return nil
 }
 
 // sayLocked queues a frame that belongs to this client alone.
@@ -242,18 +254,25 @@ func (s *Session) End(ce *wire.CloseError) {
 	if s.closing == nil {
 		s.closing = ce
 	}
-	subs := s.subs
+	subs, ce, c := s.subs, s.closing, s.clientLocked()
 	s.subs, s.byName, s.work, s.control, s.rare = nil, nil, nil, nil, none
 	st := s.statsLocked()
 	st.Subs = len(subs)
 	s.mu.Unlock()
 	for _, e := range subs {
 		e.log.Detach(e)
-		s.host.leave(s, e)
+		s.host.leave(s, e, c)
 	}
 	s.host.remove(s)
 	s.host.cfg.Observer.Closed(s.transport, &st)
 	s.logClosed(&st)
+	if p := s.host.cfg.Policy; p != nil && s.number != 0 {
+		code := wire.CloseNormal
+		if ce != nil {
+			code = ce.Close
+		}
+		p.Disconnect(c, code)
+	}
 }
 
 func (s *Session) statsLocked() Stats {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/chappe-relay/chappe/relay/log"
 	"github.com/chappe-relay/chappe/relay/namespace"
 	"github.com/chappe-relay/chappe/relay/node"
+	"github.com/chappe-relay/chappe/relay/policy"
 	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
@@ -50,13 +52,32 @@ func (g *stage) Anonymous(bool) *identity.Identity { return &identity.Identity{}
 func (g *stage) Allows(id *identity.Identity, o *namespace.Options, a identity.Action, _ string) bool {
 	return len(id.Grants) > 0 || o.Anonymous&a != 0
 }
+
+// A pass of the stage names its client, channel and tags in the clear.
+func (g *stage) SealPass(id *identity.Identity, name string, tags []policy.Tags) string {
+	b, _ := json.Marshal(stagePass{id.User, name, tags})
+	return string(b)
+}
+func (g *stage) OpenPass(pass string, id *identity.Identity, name string) ([]policy.Tags, time.Time, bool) {
+	var p stagePass
+	if json.Unmarshal([]byte(pass), &p) != nil || p.User != id.User || p.Name != name {
+		return nil, time.Time{}, false
+	}
+	return p.Tags, g.now, true
+}
 func (g *stage) Seal(string, *identity.Identity) string { return "ticket" }
 func (g *stage) Open(ticket string) (string, *identity.Identity, *wire.Err) {
 	if ticket == "ticket" {
 		id, err := g.Verify("alice")
+		id.Ticket = true
 		return "", id, err
 	}
 	return "", nil, &wire.Err{Code: wire.CodeBadToken, Text: "not a ticket"}
+}
+
+type stagePass struct {
+	User, Name string
+	Tags       []policy.Tags
 }
 
 func newStage(t testing.TB, of map[string]namespace.Options) *stage {
@@ -143,7 +164,7 @@ func texts(fs []wire.Frame) (out []string) {
 
 func (g *stage) publish(channel string, texts ...string) (last position.Stamp) {
 	for _, text := range texts {
-		ack, err := g.host.Publish(&identity.Identity{Backend: true, Grants: []identity.Grant{{Pattern: ">", Actions: identity.All}}},
+		ack, err := g.host.Publish(&identity.Identity{Backend: true, Grants: []identity.Grant{{Pattern: ">", Actions: identity.All}}}, "",
 			&wire.Pub{Channel: channel, Data: []byte(text)})
 		if err != nil {
 			g.t.Fatal(err)
@@ -240,7 +261,7 @@ func TestPolicies(t *testing.T) {
 		p.s.Refused()
 		for i := range 20 {
 			key := fmt.Sprintf("k%d", (i+1)%2)
-			if _, err := g.host.Publish(&identity.Identity{}, &wire.Pub{Channel: channel, Key: key, Data: fmt.Appendf(nil, "%s=%d", key, i)}); err != nil {
+			if _, err := g.host.Publish(&identity.Identity{}, "", &wire.Pub{Channel: channel, Key: key, Data: fmt.Appendf(nil, "%s=%d", key, i)}); err != nil {
 				t.Fatal(err)
 			}
 		}

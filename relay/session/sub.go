@@ -9,6 +9,7 @@ import (
 	"github.com/chappe-relay/chappe/relay/log"
 	"github.com/chappe-relay/chappe/relay/namespace"
 	"github.com/chappe-relay/chappe/relay/node"
+	"github.com/chappe-relay/chappe/relay/policy"
 	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
@@ -28,10 +29,33 @@ type sub struct {
 	// Guarded by the session's lock.
 	next   uint64             // index of the next entry to read
 	at     uint64             // its arrival number, while on the heap
-	kept   []*log.Entry       // conflated entries still to send, before next
 	filter *position.Position // what the client had: older copies that arrive late are not sent again
+	more   *more              // what most subscriptions never need; nil: none of it
 	busy   bool               // in session.work
 	gone   bool
+}
+
+// more is what a subscription needs when it is conflated, or when plugins choose
+// what it gets. Guarded by the session's lock.
+type more struct {
+	kept []*log.Entry // conflated entries still to send, before next
+	view view
+}
+
+// moreLocked makes the rare fields writable.
+func (e *sub) moreLocked() *more {
+	if e.more == nil {
+		e.more = &more{}
+	}
+	return e.more
+}
+
+// kept returns the conflated entries still to send.
+func (e *sub) kept() []*log.Entry {
+	if e.more == nil {
+		return nil
+	}
+	return e.more.kept
 }
 
 // Mark puts the subscription on its session's stack. See log.Reader.
@@ -56,6 +80,7 @@ func (e *sub) Place() *log.Place { return &e.place }
 // join is a subscription that waits until the node knows where its shard begins.
 type join struct {
 	req   wire.Sub
+	tags  []policy.Tags
 	whole *position.Position
 	until time.Time
 }
@@ -75,26 +100,39 @@ func (s *Session) findLocked(name string) *sub {
 	return nil
 }
 
-// subLocked answers one subscription request.
-func (s *Session) subLocked(f *wire.Sub, whole *position.Position) {
-	if err := s.checkSubLocked(f, whole != nil || s.bare() && s.joined()); err != nil {
-		s.errLocked(f.Ref, f.Channel, err)
-		return
+// subscribe answers one subscription request. Plugins are asked with no lock held.
+func (s *Session) subscribe(f *wire.Sub, whole *position.Position) {
+	s.mu.Lock()
+	err := s.checkSubLocked(f)
+	s.mu.Unlock()
+	var tags []policy.Tags
+	if err == nil {
+		tags, err = s.admit(f)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ended:
+	case err != nil:
+		s.errLocked(f.Ref, f.Channel, err)
+	default:
+		s.subLocked(f, tags, whole)
+	}
+}
+
+// subLocked makes a subscription that is allowed, as soon as its shard is ready.
+func (s *Session) subLocked(f *wire.Sub, tags []policy.Tags, whole *position.Position) {
 	wild, _ := channel.CheckPattern(f.Channel)
 	if n := s.host.cfg.Node; !s.readyLocked(f.Channel, wild) {
 		n.Peek(f.Channel, wild) // begins to follow the shard
 		if !s.readyLocked(f.Channel, wild) {
 			r := s.rareLocked()
-			r.joining = append(r.joining, join{*f, whole, s.host.cfg.Now().Add(joinWait)})
+			r.joining = append(r.joining, join{*f, tags, whole, s.host.cfg.Now().Add(joinWait)})
 			return
 		}
 	}
-	s.joinLocked(f, wild, whole)
+	s.joinLocked(f, tags, wild, whole)
 }
-
-// joined reports whether the session has begun to stream.
-func (s *Session) joined() bool { return len(s.subs) > 0 }
 
 func (s *Session) readyLocked(name string, wild bool) bool {
 	n := s.host.cfg.Node
@@ -109,7 +147,7 @@ func (s *Session) readyLocked(name string, wild bool) bool {
 	return n.Ready(position.Shard(name))
 }
 
-func (s *Session) checkSubLocked(f *wire.Sub, _ bool) *wire.Err {
+func (s *Session) checkSubLocked(f *wire.Sub) *wire.Err {
 	wild, err := channel.CheckPattern(f.Channel)
 	if err != nil {
 		code := wire.CodeBadChannel
@@ -174,14 +212,14 @@ func (s *Session) joinReadyLocked(now time.Time) (any bool) {
 			continue
 		}
 		s.joining = append(s.joining[:i], s.joining[i+1:]...)
-		s.joinLocked(&j.req, wild, j.whole)
+		s.joinLocked(&j.req, j.tags, wild, j.whole)
 		any = true
 	}
 	return any
 }
 
 // joinLocked attaches the subscription and says where it begins.
-func (s *Session) joinLocked(f *wire.Sub, wild bool, whole *position.Position) {
+func (s *Session) joinLocked(f *wire.Sub, tags []policy.Tags, wild bool, whole *position.Position) {
 	n := s.host.cfg.Node
 	o := n.Table().For(f.Channel)
 	e := &sub{session: s, policy: o.Policy, events: f.Presence}
@@ -192,6 +230,10 @@ func (s *Session) joinLocked(f *wire.Sub, wild bool, whole *position.Position) {
 	e.log, next = n.Open(f.Channel, wild, e, s.link.Shard())
 	e.next = next
 	subbed := &wire.Subbed{Ref: f.Ref, Channel: f.Channel}
+	if len(tags) > 0 {
+		e.moreLocked().view.tags = tags
+		subbed.Pass = s.host.cfg.Authority.SealPass(s.who, f.Channel, tags)
+	}
 	last := f.Last
 	if last == 0 && o.Cache && !wild {
 		last = 1
@@ -451,6 +493,6 @@ func (s *Session) dropLocked(e *sub, ref uint32, code wire.Code, text string) {
 	}
 	delete(s.byName, e.log.Name)
 	s.orderLocked()
-	s.host.leave(s, e)
+	s.host.leave(s, e, s.clientLocked())
 	s.sayLocked(&wire.Unsubbed{Ref: ref, Channel: e.log.Name, Code: code, Text: text})
 }

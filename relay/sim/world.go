@@ -17,6 +17,7 @@ import (
 	"github.com/chappe-relay/chappe/relay/log"
 	"github.com/chappe-relay/chappe/relay/namespace"
 	"github.com/chappe-relay/chappe/relay/node"
+	"github.com/chappe-relay/chappe/relay/policy"
 	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/session"
 	"github.com/chappe-relay/chappe/relay/wire"
@@ -368,7 +369,11 @@ func (anyone) Anonymous(bool) *identity.Identity             { return &identity.
 func (anyone) Allows(*identity.Identity, *namespace.Options, identity.Action, string) bool {
 	return true
 }
-func (anyone) Seal(string, *identity.Identity) string { return "" }
+func (anyone) Seal(string, *identity.Identity) string                    { return "" }
+func (anyone) SealPass(*identity.Identity, string, []policy.Tags) string { return "" }
+func (anyone) OpenPass(string, *identity.Identity, string) ([]policy.Tags, time.Time, bool) {
+	return nil, time.Time{}, false
+}
 func (anyone) Open(string) (string, *identity.Identity, *wire.Err) {
 	return "", nil, &wire.Err{Code: wire.CodeBadToken}
 }

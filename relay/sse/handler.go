@@ -43,7 +43,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = a.Refused(h.Host, who, form)
 	}
+	if err == nil && r.Method != http.MethodHead {
+		err = h.Host.Connect(who, remote, ask.Agent(r), a.Hello.Subs)
+	}
 	if err != nil {
+		w.Header().Del("Set-Cookie") // a cookie says that its holder was let in
 		web.WriteError(w, err)
 		return
 	}

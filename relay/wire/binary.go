@@ -17,6 +17,7 @@ import (
 //	flags  = u8, bits that are not known are ignored
 const (
 	flagPresence  = 1 << 0 // sub
+	flagPass      = 1 << 1 // sub, subbed: a pass stands at the end
 	flagQuiet     = 1 << 0 // pub
 	flagRecovered = 1 << 0 // subbed
 	flagDup       = 1 << 0 // ack
@@ -61,9 +62,10 @@ func AppendBinary(dst []byte, f Frame) []byte {
 		})
 	case *Subbed:
 		dst = putUint(dst, uint64(f.Ref))
-		dst = putFlag(dst, f.Recovered, flagRecovered)
+		dst = append(dst, bit(f.Recovered, flagRecovered)|bit(f.Pass != "", flagPass))
 		dst = putStr(dst, f.Channel)
 		dst = putStr(dst, f.Cursor)
+		dst = putPass(dst, f.Pass)
 	case *Unsubbed:
 		dst = putUint(dst, uint64(f.Ref))
 		dst = putStr(dst, f.Channel)
@@ -154,11 +156,13 @@ func putUint(dst []byte, n uint64) []byte { return binary.AppendUvarint(dst, n) 
 // putInt writes 0 for a negative number: the protocol has none.
 func putInt[T int | int64](dst []byte, n T) []byte { return putUint(dst, uint64(max(n, 0))) }
 
-func putFlag(dst []byte, is bool, bit byte) []byte {
+func putFlag(dst []byte, is bool, flag byte) []byte { return append(dst, bit(is, flag)) }
+
+func bit(is bool, flag byte) byte {
 	if !is {
-		bit = 0
+		return 0
 	}
-	return append(dst, bit)
+	return flag
 }
 
 func putStr[T ~string | ~[]byte](dst []byte, s T) []byte {
@@ -205,11 +209,19 @@ func putMsg(dst []byte, f *Msg) []byte {
 
 func putSub(dst []byte, f *Sub) []byte {
 	dst = putUint(dst, uint64(f.Ref))
-	dst = putFlag(dst, f.Presence, flagPresence)
+	dst = append(dst, bit(f.Presence, flagPresence)|bit(f.Pass != "", flagPass))
 	dst = putStr(dst, f.Channel)
 	dst = putStr(dst, f.Cursor)
 	dst = putInt(dst, f.Last)
-	return putStr(dst, f.Policy)
+	dst = putStr(dst, f.Policy)
+	return putPass(dst, f.Pass)
+}
+
+func putPass(dst []byte, pass string) []byte {
+	if pass == "" {
+		return dst
+	}
+	return putStr(dst, pass)
 }
 
 func putGap(dst []byte, f *Gap) []byte {

@@ -171,9 +171,13 @@ func (d *body) event(t Type) Frame {
 		return f
 	case TypeSubbed:
 		f := &Subbed{Ref: d.ref()}
-		f.Recovered = d.flags()&flagRecovered != 0
+		flags := d.flags()
+		f.Recovered = flags&flagRecovered != 0
 		f.Channel = d.str("channel")
 		f.Cursor = d.str("cursor")
+		if flags&flagPass != 0 {
+			f.Pass = d.str("pass")
+		}
 		return f
 	case TypeUnsubbed:
 		f := &Unsubbed{Ref: d.ref()}
@@ -207,11 +211,15 @@ func (d *body) event(t Type) Frame {
 
 func (d *body) sub(f *Sub) {
 	f.Ref = d.ref()
-	f.Presence = d.flags()&flagPresence != 0
+	flags := d.flags()
+	f.Presence = flags&flagPresence != 0
 	f.Channel = d.str("channel")
 	f.Cursor = d.str("cursor")
 	f.Last = d.int("last")
 	f.Policy = d.str("policy")
+	if flags&flagPass != 0 {
+		f.Pass = d.str("pass")
+	}
 }
 
 func (d *body) msg(f *Msg) {

@@ -18,6 +18,8 @@ const (
 	CodeTokenRequired Code = "token_required" // anonymous clients may not do this
 	CodeBadOrigin     Code = "bad_origin"     // a web origin that is not allowed
 	CodeForbidden     Code = "forbidden"      // no grant covers this
+	CodeDenied        Code = "denied"         // a plugin said no; the text is its reason
+	CodePlugin        Code = "plugin_failed"  // a plugin that must be asked could not answer; retry_ms says when
 	CodeRevoked       Code = "revoked"        // the operator ended it
 	CodeTooBig        Code = "too_big"        // over the limit for a frame, message, body or batch
 	CodeTooMany       Code = "too_many"       // over the limit for subscriptions, fragments, members…

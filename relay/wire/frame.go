@@ -71,6 +71,7 @@ type Sub struct {
 	Last     int    // rewind: begin with the newest N kept messages
 	Policy   string // "", "resume", "latest", "conflate", "close": how an overrun reader moves
 	Presence bool   // send joins and leaves of this channel
+	Pass     string // from the subbed of before: a plugin that said yes is not asked again
 }
 
 // Unsub ends one subscription.
@@ -145,6 +146,7 @@ type Subbed struct {
 	Channel   string
 	Cursor    string // position where the stream of this channel begins
 	Recovered bool   // a cursor was given and nothing after it was lost
+	Pass      string // to come back with, where a plugin decided; sealed
 }
 
 // Msg is a message. Its bytes are made once and shared by all its readers: it

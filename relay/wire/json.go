@@ -47,6 +47,7 @@ func AppendJSON(dst []byte, f Frame) []byte {
 		dst = appendStr(dst, `,"channel":`, f.Channel)
 		dst = appendStr(dst, `,"cursor":`, f.Cursor)
 		dst = appendTrue(dst, `,"recovered":`, f.Recovered)
+		dst = appendStr(dst, `,"pass":`, f.Pass)
 	case *Unsubbed:
 		dst = append(dst, `{"t":"unsubbed"`...)
 		dst = appendUint(dst, `,"ref":`, uint64(f.Ref))
@@ -155,7 +156,8 @@ func appendSub(dst []byte, f *Sub) []byte {
 	dst = appendStr(dst, `,"cursor":`, f.Cursor)
 	dst = appendInt(dst, `,"last":`, f.Last)
 	dst = appendStr(dst, `,"policy":`, f.Policy)
-	return appendTrue(dst, `,"presence":`, f.Presence)
+	dst = appendTrue(dst, `,"presence":`, f.Presence)
+	return appendStr(dst, `,"pass":`, f.Pass)
 }
 
 func appendMsg(dst []byte, f *Msg) []byte {

@@ -257,5 +257,7 @@ func readSub(f *fields, s *Sub) {
 		f.str(&s.Policy)
 	case "presence":
 		f.boolean(&s.Presence)
+	case "pass":
+		f.str(&s.Pass)
 	}
 }

@@ -95,6 +95,8 @@ func decodeEvent(t string, f *fields) (Frame, *DecodeError) {
 				f.str(&s.Cursor)
 			case "recovered":
 				f.boolean(&s.Recovered)
+			case "pass":
+				f.str(&s.Pass)
 			}
 		}
 		return s, nil

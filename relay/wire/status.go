@@ -13,7 +13,7 @@ func (c Code) Status() int {
 		return 400
 	case CodeBadToken, CodeTokenExpired, CodeTokenRequired:
 		return 401
-	case CodeBadOrigin, CodeForbidden, CodeRevoked:
+	case CodeBadOrigin, CodeForbidden, CodeDenied, CodeRevoked:
 		return 403
 	case CodeNotSubscribed, CodeNoSession, CodeNotFound, CodeNoHistory, CodeNoPresence:
 		return 404
@@ -23,7 +23,7 @@ func (c Code) Status() int {
 		return 413
 	case CodeRateLimited:
 		return 429
-	case CodeOverloaded, CodeDraining, CodeSlow:
+	case CodeOverloaded, CodeDraining, CodeSlow, CodePlugin:
 		return 503
 	}
 	return 500

@@ -8,6 +8,7 @@
 package ws
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strings"
@@ -82,10 +83,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	addr, loopback := h.Remote(r)
 	c := &conn{h: h, net: nc, binary: binary}
-	c.parser.limit = h.Frame
-	if c.parser.limit == 0 {
-		c.parser.limit = defaultFrame
-	}
+	c.parser.limit = uint32(cmp.Or(h.Frame, defaultFrame))
 	p := session.Params{Form: session.FormJSON, Transport: "ws", Remote: strings.Clone(addr), Loopback: loopback,
 		Agent: clip(r.UserAgent(), 64), Link: c}
 	if binary {

@@ -28,19 +28,19 @@ var errClosed = errors.New("closed by the peer")
 // parser takes the bytes of a client apart as they come: each is looked at once,
 // however the network cuts them. It holds nothing between messages.
 type parser struct {
-	limit     int    // bytes of one message
+	limit     uint32 // bytes of one message
 	rest      []byte // the beginning of a header, or of a control frame, whose end has not come
 	whole     []byte // the message so far, unmasked
-	text      bool   // of that message
-	open      bool   // more fragments are to come
-	fragments int
-	checked   int // of whole: bytes known to be UTF-8
+	fragments uint32 // of that message
+	checked   uint32 // of whole: bytes known to be UTF-8
 
-	inside bool // behind the header of a data frame
-	final  bool // of that frame: it ends its message
-	left   int  // bytes of it that have not come
+	left   uint32 // bytes of a data frame that have not come
 	mask   [4]byte
-	turned int // where in the mask left begins
+	turned uint8 // where in the mask left begins
+	inside bool  // behind the header of a data frame
+	final  bool  // of that frame: it ends its message
+	text   bool  // of the message
+	open   bool  // more fragments are to come
 }
 
 // maxHead is the most that is read before anything can be done with it: a
@@ -121,7 +121,7 @@ func (p *parser) head(b []byte, r *bytes.Reader, to sink) (int, error) {
 
 // begin enters a data frame.
 func (p *parser) begin(h ws.Header) error {
-	if h.Length > int64(p.limit-len(p.whole)) {
+	if h.Length > int64(p.limit)-int64(len(p.whole)) {
 		return &wire.CloseError{Close: wire.CloseTooBig, Code: wire.CodeTooBig, Text: "message over the limit"}
 	}
 	if h.OpCode != ws.OpContinuation {
@@ -131,16 +131,16 @@ func (p *parser) begin(h ws.Header) error {
 		return &wire.CloseError{Close: wire.ClosePolicy, Code: wire.CodeTooMany, Text: "too many fragments"}
 	}
 	p.open, p.final = !h.Fin, h.Fin
-	p.inside, p.left, p.mask, p.turned = true, int(h.Length), h.Mask, 0
+	p.inside, p.left, p.mask, p.turned = true, uint32(h.Length), h.Mask, 0
 	return nil
 }
 
 // payload takes what has come of a data frame, and returns how much that is.
 func (p *parser) payload(b []byte, to sink) (int, error) {
-	part := b[:min(len(b), p.left)]
-	ws.Cipher(part, p.mask, p.turned)
-	p.turned = (p.turned + len(part)) & 3
-	p.left -= len(part)
+	part := b[:min(len(b), int(p.left))]
+	ws.Cipher(part, p.mask, int(p.turned))
+	p.turned = uint8(int(p.turned)+len(part)) & 3
+	p.left -= uint32(len(part))
 	p.inside = p.left > 0
 	end := p.final && !p.inside
 	if end && p.fragments == 1 && p.whole == nil { // all in one piece: no copy
@@ -186,7 +186,7 @@ func (p *parser) check(end bool) bool {
 	if !end {
 		b = b[:len(b)-unfinished(b)]
 	}
-	p.checked += len(b)
+	p.checked += uint32(len(b))
 	return utf8.Valid(b)
 }
 
