@@ -15,6 +15,7 @@ import (
 	"github.com/chappe-relay/chappe/relay/channel"
 	"github.com/chappe-relay/chappe/relay/namespace"
 	"github.com/chappe-relay/chappe/relay/node"
+	"github.com/chappe-relay/chappe/relay/policy"
 	"github.com/chappe-relay/chappe/relay/session"
 )
 
@@ -36,6 +37,7 @@ type Config struct {
 	Registerer prometheus.Registerer // nil: no metrics
 	Clock      func() time.Time      // nil: time.Now
 	Bus        node.Bus              // to the other nodes; nil: alone
+	Policy     policy.Policy         // developers' code; nil: none
 }
 
 // Limits bound one client, and the relay. A zero field takes its default,

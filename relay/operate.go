@@ -43,6 +43,13 @@ func (r *Relay) Publish(name string, m Message) (stamp position.Stamp, dup bool,
 	return ack.Stamp, ack.Dup, nil
 }
 
+// Reauthorise asks the plugins anew about the subscriptions to channels and
+// patterns that match accepts. It returns how many ended. It may take long: a
+// guest is called for each.
+func (r *Relay) Reauthorise(match func(name string) bool) (ended int) {
+	return r.host.Reauthorise(match)
+}
+
 // Connection is one client.
 type Connection struct {
 	ID            string // public: not the address of the session's POST route

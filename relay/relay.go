@@ -55,6 +55,7 @@ func New(cfg Config) (*Relay, error) {
 		cfg.Auth.Clock = cfg.Clock
 	}
 	cfg.Auth.Dev = cfg.Auth.Dev || cfg.Dev
+	cfg.Auth.Claims = cfg.Auth.Claims || cfg.Policy != nil
 	r := &Relay{cfg: cfg, pool: writer.NewPool(0, writer.Options{})}
 	if err := r.gates(); err != nil {
 		return nil, err
@@ -70,7 +71,7 @@ func New(cfg Config) (*Relay, error) {
 	})
 	m := newMetrics()
 	r.host = session.NewHost(session.Config{
-		Node: r.node, Authority: r.authority, Limits: cfg.Limits.session(),
+		Node: r.node, Authority: r.authority, Policy: cfg.Policy, Limits: cfg.Limits.session(),
 		Region: cfg.Region, Alternatives: cfg.Alternatives,
 		Logger: cfg.Logger, Now: cfg.Clock, Observer: m,
 	})

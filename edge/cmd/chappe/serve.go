@@ -62,7 +62,7 @@ EXIT STATUS
 // lives. A relay's memory is connections, which live, and its hot path makes
 // next to no garbage: collecting sooner costs little and saves about a KiB per
 // idle connection (docs/benchmarks.md). GOGC overrides it.
-const gcPercent = 50
+const gcPercent = 35
 
 // serve runs a node until a signal; started is called when its ports are open,
 // taken is the advice when one is not to be had.
