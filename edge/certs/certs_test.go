@@ -1,0 +1,167 @@
+package certs
+
+import (
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+)
+
+// A browser pins a certificate only if it is ECDSA and valid for two weeks at most.
+func TestDevCertificateCanBePinned(t *testing.T) {
+	now := time.Now()
+	d, err := NewDev(func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _ := d.GetCertificate(nil)
+	leaf := first.Leaf
+	if life := leaf.NotAfter.Sub(leaf.NotBefore); life > 14*24*time.Hour || life < 12*24*time.Hour {
+		t.Errorf("valid for %v", life)
+	}
+	if _, ok := leaf.PublicKey.(*ecdsa.PublicKey); !ok {
+		t.Errorf("a %T", leaf.PublicKey)
+	}
+	seen := map[[32]byte]bool{}
+	for day := range 60 {
+		now = now.Add(24 * time.Hour)
+		told := d.Hashes()
+		for _, h := range told {
+			seen[h] = true
+		}
+		now = now.Add(time.Hour) // a page connects an hour after it asked
+		c, err := d.GetCertificate(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(told, sha256.Sum256(c.Certificate[0])) {
+			t.Errorf("day %d: shown one that was not told", day)
+		}
+		if now.Before(c.Leaf.NotBefore) || now.After(c.Leaf.NotAfter) {
+			t.Errorf("day %d: shown outside its validity", day)
+		}
+	}
+	if len(seen) < 4 {
+		t.Errorf("%d certificates in 60 days", len(seen))
+	}
+}
+
+func write(t *testing.T, dir string) (cert, key string) {
+	c, err := newDevCertificate(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for name, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: c.Certificate[0]}, key: {Type: "PRIVATE KEY", Bytes: der}} {
+		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key
+}
+
+func TestFilesAreReadAnewWhenTheyChange(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := write(t, dir)
+	f, err := NewFiles(cert, key, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	f.now = func() time.Time { return now }
+	first, _ := f.GetCertificate(nil)
+	write(t, dir)
+	now = now.Add(time.Minute)
+	for _, name := range []string{cert, key} {
+		os.Chtimes(name, now, now) // clocks of file systems are coarse
+	}
+	second, _ := f.GetCertificate(nil)
+	if second == first {
+		t.Error("the old pair is shown")
+	}
+	if err := os.WriteFile(cert, []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Minute)
+	if third, err := f.GetCertificate(nil); err != nil || third != second {
+		t.Errorf("a broken file takes the listener down: %v, %v", third, err)
+	}
+	if _, err := NewFiles(filepath.Join(dir, "none"), key, nil); err == nil {
+		t.Error("a missing file is no error")
+	}
+}
+
+// A session begun at one node is taken up at another that has the same secret,
+// also when its clock is a little behind.
+func TestTicketsAreGoodAtAnotherNode(t *testing.T) {
+	d, err := NewDev(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().Truncate(time.Hour)
+	node := func(secret string, at time.Time) *tls.Config {
+		c := Config(d)
+		if err := Tickets(c, []byte(secret), at); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	cache := tls.NewLRUClientSessionCache(1)
+	dial := func(server *tls.Config) bool {
+		a, b := net.Pipe()
+		go func() {
+			s := tls.Server(b, server)
+			s.Handshake()
+			s.Write([]byte("x"))
+			s.Close()
+		}()
+		c := tls.Client(a, &tls.Config{ServerName: "localhost", InsecureSkipVerify: true, ClientSessionCache: cache})
+		defer a.Close()
+		var one [1]byte
+		if _, err := c.Read(one[:]); err != nil {
+			t.Fatal(err)
+		}
+		return c.ConnectionState().DidResume
+	}
+	secret := "0123456789abcdef0123456789abcdef"
+	if dial(node(secret, now)) {
+		t.Error("resumed from nothing")
+	}
+	if !dial(node(secret, now.Add(2*time.Hour))) {
+		t.Error("not resumed at another node")
+	}
+	if !dial(node(secret, now.Add(time.Hour))) {
+		t.Error("not resumed at a node whose clock is behind")
+	}
+	if dial(node("another secret, of another region", now.Add(time.Hour))) {
+		t.Error("resumed with another secret")
+	}
+}
+
+func TestACMENeedsNames(t *testing.T) {
+	if _, err := NewACME(nil, "", "", t.TempDir()); err == nil {
+		t.Error("no names are no error")
+	}
+	a, err := NewACME([]string{"relay.example"}, "", "", t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(Config(a).NextProtos, "acme-tls/1") {
+		t.Error("the challenge's protocol is not offered")
+	}
+	if _, err := a.GetCertificate(&tls.ClientHelloInfo{ServerName: "other.example"}); err == nil {
+		t.Error("a certificate for a foreign name")
+	}
+}
