@@ -91,7 +91,8 @@ const (
 
 // PublishBatch (ABI §5.4): at HeaderLen, Arg0 u32 offsets of frames, each a
 // whole Publish frame with references relative to its own start. The output is
-// Arg0 u64 verdict words, then the output of each, in order.
+// Arg0 u64 verdict words, then the output of each, in order. The code of the
+// result is how many are answered, from the first; 0: all.
 
 // Verdict is bits 0-7 of a hook's result (ABI §6): bits 8-15 are flags, 16-31
 // the code, 32-63 the length of the output.
@@ -140,10 +141,13 @@ const (
 // Limits of what passes between host and guest.
 const (
 	InBuffer  = 256 << 10 // bytes the host asks for at least, as in_cap
-	OutBuffer = 64 << 10  // bytes of output, as out_cap
+	OutBuffer = 64 << 10  // bytes of output for one message, and out_cap
+	OutBatch  = 256 << 10 // out_cap of a guest that exports PublishBatch
 	MaxFan    = 16        // fan-outs of one message
 	MaxReason = 256       // bytes
 	MaxExt    = 256       // bytes
+	MaxLog    = 1024      // bytes of one line; the host cuts beyond
+	MaxKey    = 256       // bytes of a key of the store
 )
 
 // Host functions, imported from Module.
