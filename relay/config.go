@@ -33,11 +33,13 @@ type Config struct {
 	PublicURL    string   // where clients reach this relay; "": unknown
 	Alternatives []string // URLs of relays in other regions, best first
 
-	Logger     *slog.Logger          // nil: silent
-	Registerer prometheus.Registerer // nil: no metrics
-	Clock      func() time.Time      // nil: time.Now
-	Bus        node.Bus              // to the other nodes; nil: alone
-	Policy     policy.Policy         // developers' code; nil: none
+	WebTransport bool                  // told to clients: the owner serves Relay.WebTransport on the port of PublicURL
+	Hashes       func() [][32]byte     // of certificates that a page may pin; nil: none
+	Logger       *slog.Logger          // nil: silent
+	Registerer   prometheus.Registerer // nil: no metrics
+	Clock        func() time.Time      // nil: time.Now
+	Bus          node.Bus              // to the other nodes; nil: alone
+	Policy       policy.Policy         // developers' code; nil: none
 }
 
 // Limits bound one client, and the relay. A zero field takes its default,

@@ -73,7 +73,7 @@ func (g *lagMeter) load() float64 {
 func (r *Relay) Load() Load {
 	u := r.node.Usage()
 	l := Load{
-		Connections: min(1, float64(r.host.Count())/float64(r.cfg.Limits.Connections)),
+		Connections: min(1, float64(r.host.Used())/float64(r.cfg.Limits.Connections)),
 		Scheduler:   r.lag.load(),
 		Logs:        min(1, float64(u.Bytes)/float64(u.Budget)),
 	}

@@ -28,13 +28,13 @@ type metrics struct {
 	received    *prometheus.CounterVec
 
 	// By session.Form, so that a delivery looks nothing up.
-	deliveries [5]prometheus.Counter
-	bytes      [5]prometheus.Counter
+	deliveries [7]prometheus.Counter
+	bytes      [7]prometheus.Counter
 
 	collectors []prometheus.Collector
 }
 
-var forms = [5]string{"json", "binary", "sse", "sse_raw", "poll"}
+var forms = [7]string{"json", "binary", "sse", "sse_raw", "poll", "stream_json", "stream_binary"}
 
 func newMetrics() *metrics {
 	m := &metrics{}
@@ -44,7 +44,7 @@ func newMetrics() *metrics {
 		return v
 	}
 	m.connections = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "chappe_connections", Help: "Sessions open now, by transport (ws, sse, poll)."}, []string{"transport"})
+		Name: "chappe_connections", Help: "Sessions open now, by transport (ws, wt, sse, poll)."}, []string{"transport"})
 	m.seconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "chappe_connection_seconds", Help: "How long closed sessions lasted.",
 		Buckets: []float64{0.1, 1, 10, 60, 600, 3600, 6 * 3600, 24 * 3600}}, []string{"transport"})
@@ -62,7 +62,7 @@ func newMetrics() *metrics {
 		m.deliveries[i] = deliveries.WithLabelValues(form)
 		m.bytes[i] = bytes.WithLabelValues(form)
 	}
-	for _, transport := range []string{"ws", "sse", "poll"} {
+	for _, transport := range []string{"ws", "wt", "sse", "poll"} {
 		m.connections.WithLabelValues(transport)
 		m.opened.WithLabelValues(transport)
 	}

@@ -22,10 +22,12 @@ type Config struct {
 	PublicURL    string   // "": what the request says
 	Alternatives []string // other regions' URLs, best first
 
-	Body   int                                   // bytes of a batch and of the frames in one POST
-	Load   func() float64                        // 0 to 1
-	Admits func() (ok bool, retry time.Duration) // whether a new client would be let in, and when
-	Now    func() time.Time
+	Body         int                                   // bytes of a batch and of the frames in one POST
+	Load         func() float64                        // 0 to 1
+	Admits       func() (ok bool, retry time.Duration) // whether a new client would be let in, and when
+	WebTransport bool                                  // told by the probe
+	Hashes       func() [][32]byte                     // likewise; nil: none
+	Now          func() time.Time
 }
 
 // API serves the routes.

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 
@@ -42,12 +43,23 @@ func (a *API) probe(w http.ResponseWriter, r *http.Request) {
 	ok, retry := a.Admits()
 	w.Header().Set("Timing-Allow-Origin", "*") // the round trip is what a browser measures
 	answer(w, struct {
-		Version int     `json:"version"`
-		Region  string  `json:"region"`
-		Admit   bool    `json:"admit"`
-		Retry   int64   `json:"retry_ms"`
-		Load    float64 `json:"load"`
-	}{1, a.Region, ok, retry.Milliseconds(), a.Load()})
+		Version int      `json:"version"`
+		Region  string   `json:"region"`
+		Admit   bool     `json:"admit"`
+		Retry   int64    `json:"retry_ms"`
+		Load    float64  `json:"load"`
+		WT      bool     `json:"webtransport,omitempty"`
+		Hashes  []string `json:"hashes,omitempty"` // serverCertificateHashes: SHA-256, base64
+	}{1, a.Region, ok, retry.Milliseconds(), a.Load(), a.WebTransport, a.hashes()})
+}
+
+func (a *API) hashes() (out []string) {
+	if a.Hashes != nil {
+		for _, h := range a.Hashes() {
+			out = append(out, base64.StdEncoding.EncodeToString(h[:]))
+		}
+	}
+	return out
 }
 
 // regions lists where a client may connect.

@@ -89,6 +89,12 @@ func (e *Entry) encode(f Form) []byte {
 	}
 }
 
+// Binary returns the binary frame of e without its WebSocket header.
+func (e *Entry) Binary() []byte {
+	b := e.Frame(Binary)
+	return b[headerLen(b):]
+}
+
 // JSON returns the JSON frame of e without its WebSocket header.
 func (e *Entry) JSON() []byte {
 	b := e.Frame(JSON)

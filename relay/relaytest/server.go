@@ -40,6 +40,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	clients []*http.Transport
+	quic    datagrams
 }
 
 // New starts a relay. It is closed at the end of the test, which fails if the
@@ -74,6 +75,10 @@ func (s *Server) Close() {
 		}
 		s.mu.Unlock()
 		s.http.Close()
+		s.quic.once.Do(func() {})
+		if s.quic.close != nil {
+			s.quic.close()
+		}
 		s.all.Wait()
 	})
 }

@@ -20,11 +20,13 @@ type Form uint8
 // protocol frame is one WebSocket message, its header included, so that shared
 // bytes go to the socket as they are.
 const (
-	FormJSON   Form = iota // text messages: header + JSON frame
-	FormBinary             // binary messages: header + binary frame
-	FormSSE                // events; data is the JSON frame; id on every event
-	FormSSERaw             // events; data is the payload alone
-	FormPoll               // JSON frames, each followed by a comma
+	FormJSON         Form = iota // text messages: header + JSON frame
+	FormBinary                   // binary messages: header + binary frame
+	FormSSE                      // events; data is the JSON frame; id on every event
+	FormSSERaw                   // events; data is the payload alone
+	FormPoll                     // JSON frames, each followed by a comma
+	FormStreamJSON               // a byte stream of messages: uint length (PROTOCOL §5.1) + JSON frame
+	FormStreamBinary             // the same with binary frames
 )
 
 // Link is the transport's side of a session. Its methods never block and may be
@@ -45,6 +47,8 @@ type Params struct {
 	Identity  *identity.Identity // known for HTTP transports; nil: the first frame must be hello
 	Agent     string
 	Link      Link
+	Cost      int      // what it takes of Limits.Sessions: 1 is a plain WebSocket; 0: 1
+	Beside    *Session // a further stream of this one's connection: the same client, without a welcome of its own
 }
 
 // Stats of a session, for its closing log line and metrics.

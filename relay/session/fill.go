@@ -1,6 +1,8 @@
 package session
 
 import (
+	"encoding/binary"
+
 	"github.com/chappe-relay/chappe/relay/channel"
 	"github.com/chappe-relay/chappe/relay/log"
 	"github.com/chappe-relay/chappe/relay/namespace"
@@ -258,8 +260,17 @@ func (s *Session) putLocked(dst []byte, e *sub, m *log.Entry) []byte {
 		return append(dst, m.Frame(log.JSON)...)
 	case FormPoll:
 		return append(append(dst, m.JSON()...), ',')
+	case FormStreamJSON:
+		return appendSized(dst, m.JSON())
+	case FormStreamBinary:
+		return appendSized(dst, m.Binary())
 	}
 	return s.appendMessage(dst, m)
+}
+
+// appendSized appends one message of a byte stream.
+func appendSized(dst, b []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
 }
 
 // moveLocked moves a bare client's position over an entry.

@@ -148,6 +148,15 @@ func named(subs []wire.Sub, name string) bool {
 	return false
 }
 
+// revokeLocked ends the subscriptions that the identity does not allow.
+func (s *Session) revokeLocked() {
+	for _, e := range append([]*sub(nil), s.subs...) {
+		if err := s.mayLocked(identity.Subscribe, e.log.Name); err != nil {
+			s.dropLocked(e, 0, err.Code, err.Text)
+		}
+	}
+}
+
 // refresh replaces the identity in place. It must be of the same user. What the
 // new token no longer allows ends.
 func (s *Session) refresh(f *wire.Refresh) {
@@ -164,11 +173,7 @@ func (s *Session) refresh(f *wire.Refresh) {
 		return
 	}
 	s.who = who
-	for _, e := range append([]*sub(nil), s.subs...) {
-		if err := s.mayLocked(identity.Subscribe, e.log.Name); err != nil {
-			s.dropLocked(e, 0, err.Code, err.Text)
-		}
-	}
+	s.revokeLocked()
 	s.mu.Unlock()
 	s.reauthorise(func(string) bool { return true }) // its claims may be others
 	s.mu.Lock()

@@ -51,7 +51,7 @@ type Limits struct {
 	Dead      time.Duration // silence after which a client is dead
 	Hello     time.Duration // until the first frame
 	Reconnect time.Duration // window in which a lost client comes back
-	Sessions  int           // open at once
+	Sessions  int           // open at once, by their cost: 1 is a plain WebSocket
 }
 
 // DefaultLimits are those of the protocol document, §9.
@@ -95,6 +95,7 @@ type Host struct {
 
 	mu       sync.Mutex
 	sessions map[string]*Session
+	used     int // cost of all sessions
 	presence presence
 	panels   panels
 }
@@ -143,7 +144,7 @@ func (h *Host) Open(p Params) (*Session, *wire.CloseError) {
 	}
 	now := h.cfg.Now()
 	s := &Session{host: h, form: p.Form, link: p.Link, transport: p.Transport, remote: p.Remote, loopback: p.Loopback,
-		opened: now.UnixNano(), id: h.newID(), rare: none}
+		opened: now.UnixNano(), id: h.newID(), rare: none, cost: uint16(max(1, p.Cost))}
 	if s.bare() {
 		s.pos = &position.Position{}
 	}
@@ -151,13 +152,21 @@ func (h *Host) Open(p Params) (*Session, *wire.CloseError) {
 	s.heard.Store(now.UnixNano())
 	s.spoke.Store(now.UnixNano())
 	h.mu.Lock()
-	full := len(h.sessions) >= h.cfg.Limits.Sessions
+	full := h.used+int(s.cost) > h.cfg.Limits.Sessions
 	if !full {
 		h.sessions[s.id] = s
+		h.used += int(s.cost)
 	}
 	h.mu.Unlock()
 	if full {
 		return nil, &wire.CloseError{Close: wire.CloseOverloaded, Code: wire.CodeOverloaded, Text: "this node holds all the connections it can", Retry: h.delay()}
+	}
+	if b := p.Beside; b != nil {
+		s.beside, s.event = true, h.cfg.Node.EventEnd()
+		b.mu.Lock()
+		s.who, s.number = b.who, b.number
+		b.mu.Unlock()
+		return s, nil
 	}
 	h.cfg.Observer.Opened(p.Transport)
 	if p.Identity != nil {
@@ -185,6 +194,7 @@ func (h *Host) remove(s *Session) {
 	h.mu.Lock()
 	if h.sessions[s.id] == s {
 		delete(h.sessions, s.id)
+		h.used -= int(s.cost)
 	}
 	h.mu.Unlock()
 }
@@ -198,6 +208,13 @@ func (h *Host) Sessions() []*Session {
 		out = append(out, s)
 	}
 	return out
+}
+
+// Used returns what the open sessions cost, as Limits.Sessions counts.
+func (h *Host) Used() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.used
 }
 
 // Count returns how many sessions are open.
@@ -233,7 +250,7 @@ func (h *Host) Drain(over, window time.Duration) {
 	for _, s := range h.Sessions() {
 		delay := int64(h.cfg.Rand() % uint64(window.Milliseconds()+1))
 		s.mu.Lock()
-		if !s.ended {
+		if !s.ended && !s.beside {
 			s.sayLocked(&wire.Drain{Deadline: over.Milliseconds(), Delay: delay, Alternatives: h.cfg.Alternatives})
 			s.rareLocked().drainDelay = delay + 1
 		}

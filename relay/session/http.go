@@ -12,6 +12,35 @@ func (h *Host) CheckSub(who *identity.Identity, form Form, f *wire.Sub) *wire.Er
 	return s.checkSubLocked(f)
 }
 
+// Adopt takes over the identity of the session that this one stands beside, after
+// a refresh. What it no longer allows ends.
+func (s *Session) Adopt(who *identity.Identity) {
+	s.mu.Lock()
+	if s.ended || s.who == who {
+		s.mu.Unlock()
+		return
+	}
+	s.who = who
+	s.revokeLocked()
+	s.mu.Unlock()
+	s.reauthorise(func(string) bool { return true })
+}
+
+// Follows reports whether a subscription of that name stands, or is being made.
+func (s *Session) Follows(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.findLocked(name) != nil || s.joiningLocked(name)
+}
+
+// Refuse answers a request that the transport cannot meet.
+func (s *Session) Refuse(ref uint32, channel string, err *wire.Err) {
+	s.mu.Lock()
+	s.errLocked(ref, channel, err)
+	s.mu.Unlock()
+	s.link.Kick()
+}
+
 // Close ends the session from outside its transport's reader. The first reason
 // stands.
 func (s *Session) Close(ce *wire.CloseError) { s.close(ce) }

@@ -23,6 +23,8 @@ type Session struct {
 	remote    string
 	id        string
 	opened    int64 // Unix nanoseconds
+	beside    bool  // a further stream of another session's connection
+	cost      uint16
 
 	heard atomic.Int64        // Unix nanoseconds of the last inbound byte
 	spoke atomic.Int64        // of the last byte that Fill gave
@@ -84,7 +86,7 @@ func (s *Session) ordered() bool { return s.bare() || s.overlap }
 
 // bare reports whether the client cannot compute positions itself: the server
 // keeps its position and gives it ready made with every event.
-func (s *Session) bare() bool { return s.form >= FormSSE }
+func (s *Session) bare() bool { return s.form >= FormSSE && s.form <= FormPoll }
 
 // ID returns the address of the session for POST /v1/session/{id}.
 func (s *Session) ID() string { return s.id }
@@ -188,6 +190,10 @@ func (s *Session) appendFrame(dst []byte, f wire.Frame) []byte {
 		return log.AppendWS(dst, 2, wire.AppendBinary(nil, f))
 	case FormPoll:
 		return append(wire.AppendJSON(dst, f), ',')
+	case FormStreamJSON:
+		return appendSized(dst, wire.AppendJSON(nil, f))
+	case FormStreamBinary:
+		return appendSized(dst, wire.AppendBinary(nil, f))
 	}
 	return s.appendEvent(dst, f)
 }
@@ -264,6 +270,9 @@ func (s *Session) End(ce *wire.CloseError) {
 		s.host.leave(s, e, c)
 	}
 	s.host.remove(s)
+	if s.beside {
+		return // its connection's session tells of the end
+	}
 	s.host.cfg.Observer.Closed(s.transport, &st)
 	s.logClosed(&st)
 	if p := s.host.cfg.Policy; p != nil && s.number != 0 {

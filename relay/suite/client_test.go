@@ -2,7 +2,9 @@ package suite
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,13 +13,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quic-go/webtransport-go"
+
 	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/relaytest"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
 
 // kinds of clients. Bare ones (sse, poll) know only the cursor that they were given last.
-var kinds = []string{"ws-json", "ws-bin", "sse", "poll"}
+var kinds = []string{"ws-json", "ws-bin", "wt-json", "wt-bin", "sse", "poll"}
 
 // want is what a client asks for.
 type want struct {
@@ -53,6 +57,20 @@ func open(t *testing.T, s *relaytest.Server, kind string, w want) *client {
 		return c
 	}
 	var err error
+	protocol := map[string]string{"json": "chappe.v1.json", "bin": "chappe.v1.bin"}[strings.TrimLeft(kind, "wst-")]
+	if c.streams() {
+		session, err := s.DialWT(t.Context(), protocol)
+		if err != nil {
+			t.Fatal(err)
+		}
+		control, err := session.OpenStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.conn = controlStream{control, session}
+		c.hello()
+		return c
+	}
 	if c.conn, err = s.Dial(t.Context(), "", ""); err != nil {
 		t.Fatal(err)
 	}
@@ -66,10 +84,34 @@ func open(t *testing.T, s *relaytest.Server, kind string, w want) *client {
 		c.head()
 		return c
 	}
-	protocol := map[string]string{"ws-json": "chappe.v1.json", "ws-bin": "chappe.v1.bin"}[kind]
 	fmt.Fprintf(c.conn, "GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: %s\r\n\r\n", protocol)
 	c.head()
+	c.hello()
+	return c
+}
+
+// controlStream is a WebTransport session's first stream; closing it ends the session.
+type controlStream struct {
+	*webtransport.Stream
+	session *webtransport.Session
+}
+
+func (s controlStream) Close() error         { return s.session.CloseWithError(0, "") }
+func (s controlStream) LocalAddr() net.Addr  { return s.session.LocalAddr() }
+func (s controlStream) RemoteAddr() net.Addr { return s.session.RemoteAddr() }
+
+// streams reports whether the client speaks over a byte stream of WebTransport.
+func (c *client) streams() bool { return strings.HasPrefix(c.kind, "wt") }
+
+// own reports whether the client computes its positions itself.
+func (c *client) own() bool { return strings.HasPrefix(c.kind, "w") }
+
+func (c *client) binary() bool { return strings.HasSuffix(c.kind, "bin") }
+
+// hello opens the session.
+func (c *client) hello() {
+	w := c.want
 	h := &wire.Hello{Version: 1, Token: w.token}
 	for _, name := range w.channels {
 		h.Subs = append(h.Subs, wire.Sub{Channel: name, Cursor: w.cursor, Last: w.last, Policy: w.policy, Presence: w.presence})
@@ -78,7 +120,6 @@ func open(t *testing.T, s *relaytest.Server, kind string, w want) *client {
 		}
 	}
 	c.send(h)
-	return c
 }
 
 func (c *client) query() string {
@@ -114,10 +155,10 @@ func (c *client) head() {
 	}
 }
 
-// send writes one frame of the client's (ws only), masked with zeros.
+// send writes one frame of the client's (not of a bare one), masked with zeros.
 func (c *client) send(f wire.Frame) {
 	c.t.Helper()
-	if c.kind == "ws-bin" {
+	if c.binary() {
 		c.raw(2, wire.AppendBinary(nil, f))
 	} else {
 		c.raw(1, wire.AppendJSON(nil, f))
@@ -126,6 +167,12 @@ func (c *client) send(f wire.Frame) {
 
 func (c *client) raw(opcode byte, b []byte) {
 	c.t.Helper()
+	if c.streams() {
+		if _, err := c.conn.Write(append(binary.AppendUvarint(nil, uint64(len(b))), b...)); err != nil {
+			c.t.Fatal(err)
+		}
+		return
+	}
 	m := []byte{0x80 | opcode, 0x80 | 126, byte(len(b) >> 8), byte(len(b)), 0, 0, 0, 0}
 	if _, err := c.conn.Write(append(m, b...)); err != nil {
 		c.t.Fatal(err)
@@ -138,8 +185,18 @@ func (c *client) read(n int) bool {
 	k, err := c.conn.Read(b)
 	c.buf = append(c.buf, b[:k]...)
 	c.parse()
-	c.ended = c.ended || err != nil
+	if c.ended = c.ended || err != nil; c.ended && c.streams() {
+		c.why()
+	}
 	return !c.ended
+}
+
+// why reads with what code the server closed a WebTransport session.
+func (c *client) why() {
+	var se *webtransport.SessionError
+	if _, err := c.conn.(controlStream).session.AcceptUniStream(c.t.Context()); errors.As(err, &se) && se.Remote {
+		c.close, c.reason = wire.CloseCode(se.ErrorCode), se.Message
+	}
 }
 
 func (c *client) parse() {
@@ -157,9 +214,17 @@ func (c *client) parse() {
 	}
 }
 
-// message takes one WebSocket message off the buffer.
+// message takes one message of a WebSocket or stream off the buffer.
 func (c *client) message() int {
 	b := c.buf
+	if c.streams() {
+		n, k := binary.Uvarint(b)
+		if k <= 0 || uint64(len(b)-k) < n {
+			return 0
+		}
+		c.frames(b[k : k+int(n)])
+		return k + int(n)
+	}
 	if len(b) < 2 {
 		return 0
 	}
@@ -180,8 +245,13 @@ func (c *client) message() int {
 		c.close, c.reason, c.ended = wire.CloseCode(int(body[0])<<8|int(body[1])), string(body[2:]), true
 		return head + n
 	}
+	c.frames(body)
+	return head + n
+}
+
+func (c *client) frames(body []byte) {
 	decode := wire.DecodeJSON
-	if c.kind == "ws-bin" {
+	if c.binary() {
 		decode = wire.DecodeBinary
 	}
 	fs, err := decode(bytes.Clone(body), wire.FromServer)
@@ -191,7 +261,6 @@ func (c *client) message() int {
 	for _, f := range fs {
 		c.frame(f)
 	}
-	return head + n
 }
 
 // block takes one block of an event stream off the buffer.
@@ -229,7 +298,7 @@ func (c *client) json(b []byte) {
 func (c *client) frame(f wire.Frame) {
 	switch f := f.(type) {
 	case *wire.Subbed:
-		if c.conn != nil && c.kind != "sse" {
+		if c.own() {
 			c.tracker.Subscribed(f.Channel, f.Cursor)
 			c.cursor = c.tracker.Cursor(c.want.channels[0])
 		}
@@ -238,7 +307,7 @@ func (c *client) frame(f wire.Frame) {
 		c.cursor = c.tracker.Cursor(c.want.channels[0])
 		return
 	case *wire.Msg:
-		if c.kind == "ws-json" || c.kind == "ws-bin" {
+		if c.own() {
 			fresh := false
 			for _, name := range c.want.channels {
 				if name == f.Channel || strings.ContainsAny(name, "*>") {

@@ -83,7 +83,7 @@ func TestChangeOfTransport(t *testing.T) {
 
 // A stream that is cut behind any byte is carried on exactly.
 func TestCutAtEveryByte(t *testing.T) {
-	each(t, []string{"ws-json", "ws-bin", "sse"}, relaytest.Open, func(t *testing.T, s *relaytest.Server, kind string) {
+	each(t, []string{"ws-json", "ws-bin", "wt-json", "wt-bin", "sse"}, relaytest.Open, func(t *testing.T, s *relaytest.Server, kind string) {
 		const n = 6
 		begin := open(t, s, kind, want{channels: []string{"a.1", "a.2"}}).ready().cut()
 		for i := range n {
@@ -324,7 +324,7 @@ func TestBadInputHarmsNobody(t *testing.T) {
 
 // A drain tells each client a delay of its own before it closes.
 func TestDrain(t *testing.T) {
-	each(t, []string{"ws-json", "ws-bin", "sse"}, relaytest.Open, func(t *testing.T, s *relaytest.Server, kind string) {
+	each(t, []string{"ws-json", "ws-bin", "wt-json", "wt-bin", "sse"}, relaytest.Open, func(t *testing.T, s *relaytest.Server, kind string) {
 		delays := map[int64]bool{}
 		var all []*client
 		for range 8 {
@@ -366,7 +366,7 @@ func TestDrain(t *testing.T) {
 // A client that says nothing is dead after the told interval; one that answers
 // pings is not.
 func TestDeadClient(t *testing.T) {
-	each(t, []string{"ws-json", "ws-bin"}, relaytest.Open, func(t *testing.T, s *relaytest.Server, kind string) {
+	each(t, []string{"ws-json", "ws-bin", "wt-json", "wt-bin"}, relaytest.Open, func(t *testing.T, s *relaytest.Server, kind string) {
 		c := open(t, s, kind, want{channels: []string{"a.1"}}).ready()
 		began := time.Now()
 		for c.read(4096) {

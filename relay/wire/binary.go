@@ -18,6 +18,7 @@ import (
 const (
 	flagPresence  = 1 << 0 // sub
 	flagPass      = 1 << 1 // sub, subbed: a pass stands at the end
+	flagVia       = 1 << 2 // sub: a way stands behind it
 	flagQuiet     = 1 << 0 // pub
 	flagRecovered = 1 << 0 // subbed
 	flagDup       = 1 << 0 // ack
@@ -65,7 +66,7 @@ func AppendBinary(dst []byte, f Frame) []byte {
 		dst = append(dst, bit(f.Recovered, flagRecovered)|bit(f.Pass != "", flagPass))
 		dst = putStr(dst, f.Channel)
 		dst = putStr(dst, f.Cursor)
-		dst = putPass(dst, f.Pass)
+		dst = putExtra(dst, f.Pass)
 	case *Unsubbed:
 		dst = putUint(dst, uint64(f.Ref))
 		dst = putStr(dst, f.Channel)
@@ -209,19 +210,20 @@ func putMsg(dst []byte, f *Msg) []byte {
 
 func putSub(dst []byte, f *Sub) []byte {
 	dst = putUint(dst, uint64(f.Ref))
-	dst = append(dst, bit(f.Presence, flagPresence)|bit(f.Pass != "", flagPass))
+	dst = append(dst, bit(f.Presence, flagPresence)|bit(f.Pass != "", flagPass)|bit(f.Via != "", flagVia))
 	dst = putStr(dst, f.Channel)
 	dst = putStr(dst, f.Cursor)
 	dst = putInt(dst, f.Last)
 	dst = putStr(dst, f.Policy)
-	return putPass(dst, f.Pass)
+	return putExtra(putExtra(dst, f.Pass), f.Via)
 }
 
-func putPass(dst []byte, pass string) []byte {
-	if pass == "" {
+// putExtra appends a field that a flag announces.
+func putExtra(dst []byte, s string) []byte {
+	if s == "" {
 		return dst
 	}
-	return putStr(dst, pass)
+	return putStr(dst, s)
 }
 
 func putGap(dst []byte, f *Gap) []byte {

@@ -220,6 +220,9 @@ func (d *body) sub(f *Sub) {
 	if flags&flagPass != 0 {
 		f.Pass = d.str("pass")
 	}
+	if flags&flagVia != 0 {
+		f.Via = d.str("via")
+	}
 }
 
 func (d *body) msg(f *Msg) {

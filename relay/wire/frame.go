@@ -71,6 +71,7 @@ type Sub struct {
 	Last     int    // rewind: begin with the newest N kept messages
 	Policy   string // "", "resume", "latest", "conflate", "close": how an overrun reader moves
 	Presence bool   // send joins and leaves of this channel
+	Via      string // WebTransport: "stream" for a stream of its own, "datagram"; elsewhere without effect
 	Pass     string // from the subbed of before: a plugin that said yes is not asked again
 }
 

@@ -157,7 +157,8 @@ func appendSub(dst []byte, f *Sub) []byte {
 	dst = appendInt(dst, `,"last":`, f.Last)
 	dst = appendStr(dst, `,"policy":`, f.Policy)
 	dst = appendTrue(dst, `,"presence":`, f.Presence)
-	return appendStr(dst, `,"pass":`, f.Pass)
+	dst = appendStr(dst, `,"pass":`, f.Pass)
+	return appendStr(dst, `,"via":`, f.Via)
 }
 
 func appendMsg(dst []byte, f *Msg) []byte {

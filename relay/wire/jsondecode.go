@@ -259,5 +259,7 @@ func readSub(f *fields, s *Sub) {
 		f.boolean(&s.Presence)
 	case "pass":
 		f.str(&s.Pass)
+	case "via":
+		f.str(&s.Via)
 	}
 }

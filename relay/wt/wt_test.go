@@ -1,0 +1,290 @@
+package wt_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quic-go/webtransport-go"
+
+	"github.com/chappe-relay/chappe/relay"
+	"github.com/chappe-relay/chappe/relay/relaytest"
+	"github.com/chappe-relay/chappe/relay/wire"
+)
+
+// peer is a client by hand.
+type peer struct {
+	t       *testing.T
+	session *webtransport.Session
+	control *webtransport.Stream
+	in      []byte
+}
+
+func dial(t *testing.T, s *relaytest.Server, subs ...wire.Sub) *peer {
+	t.Helper()
+	session, err := s.DialWT(t.Context(), "chappe.v1.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	control, err := session.OpenStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &peer{t: t, session: session, control: control}
+	p.send(&wire.Hello{Version: 1, Subs: subs})
+	return p
+}
+
+func (p *peer) send(f wire.Frame) {
+	p.t.Helper()
+	b := wire.AppendBinary(nil, f)
+	if _, err := p.control.Write(append(binary.AppendUvarint(nil, uint64(len(b))), b...)); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// messages reads the frames of a byte stream until it ends.
+func messages(t *testing.T, r io.Reader, each func(wire.Frame) (more bool)) {
+	t.Helper()
+	var in []byte
+	for {
+		var some [512]byte
+		k, err := r.Read(some[:])
+		in = append(in, some[:k]...)
+		for {
+			n, head := binary.Uvarint(in)
+			if head <= 0 || uint64(len(in)-head) < n {
+				break
+			}
+			fs, derr := wire.DecodeBinary(append([]byte(nil), in[head:head+int(n)]...), wire.FromServer)
+			if derr != nil {
+				t.Fatal(derr)
+			}
+			in = in[head+int(n):]
+			for _, f := range fs {
+				if !each(f) {
+					return
+				}
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// until reads the control stream up to a frame that is wanted.
+func until[T wire.Frame](p *peer) (out T) {
+	p.t.Helper()
+	messages(p.t, p.control, func(f wire.Frame) bool {
+		got, ok := f.(T)
+		if ok {
+			out = got
+		}
+		return !ok
+	})
+	return out
+}
+
+func world(t *testing.T, run func(t *testing.T, s *relaytest.Server)) {
+	synctest.Test(t, func(t *testing.T) {
+		run(t, relaytest.New(t, relaytest.Open()))
+	})
+}
+
+func publish(t *testing.T, s *relaytest.Server, channel string, n int) {
+	t.Helper()
+	for i := range n {
+		if _, _, err := s.Publish(channel, relay.Message{Data: []byte(fmt.Sprint(i))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A channel that asks for it has a stream of its own, with all that concerns it.
+func TestChannelOnItsOwnStream(t *testing.T) {
+	world(t, func(t *testing.T, s *relaytest.Server) {
+		p := dial(t, s, wire.Sub{Channel: "a.1"}, wire.Sub{Channel: "a.2", Via: "stream"})
+		own, err := p.session.AcceptUniStream(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := until[*wire.Subbed](p); got.Channel != "a.1" {
+			t.Fatalf("on the control stream: %+v", got)
+		}
+		publish(t, s, "a.2", 3)
+		n := 0
+		messages(t, own, func(f wire.Frame) bool {
+			switch f := f.(type) {
+			case *wire.Subbed:
+				if f.Channel != "a.2" {
+					t.Errorf("subbed %s", f.Channel)
+				}
+			case *wire.Msg:
+				if string(f.Data) != fmt.Sprint(n) {
+					t.Errorf("message %d is %q", n, f.Data)
+				}
+				n++
+			}
+			return n < 3
+		})
+		p.send(&wire.Unsub{Ref: 9, Channel: "a.2"})
+		var gone *wire.Unsubbed
+		messages(t, own, func(f wire.Frame) bool {
+			if u, ok := f.(*wire.Unsubbed); ok {
+				gone = u
+			}
+			return true // to the end of the stream
+		})
+		if gone == nil || gone.Ref != 9 {
+			t.Errorf("unsubscribed: %+v", gone)
+		}
+		publish(t, s, "a.1", 1)
+		if m := until[*wire.Msg](p); m.Channel != "a.1" {
+			t.Errorf("the control stream goes on with %+v", m)
+		}
+	})
+}
+
+// Datagrams carry whole messages, with the stamps that show a loss.
+func TestChannelOverDatagrams(t *testing.T) {
+	world(t, func(t *testing.T, s *relaytest.Server) {
+		p := dial(t, s, wire.Sub{Channel: "a.1", Via: "datagram"})
+		next := func() wire.Frame {
+			b, err := p.session.ReceiveDatagram(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			fs, err := wire.DecodeBinary(b, wire.FromServer)
+			if err != nil || len(fs) != 1 {
+				t.Fatalf("%d frames, %v", len(fs), err)
+			}
+			return fs[0]
+		}
+		if _, ok := next().(*wire.Subbed); !ok {
+			t.Fatal("not subscribed")
+		}
+		for i := range 5 {
+			publish(t, s, "a.1", 1)
+			m, ok := next().(*wire.Msg)
+			if !ok || m.Stamp.Seq != uint64(i+1) {
+				t.Fatalf("message %d: %+v", i, m)
+			}
+		}
+	})
+}
+
+// What is wrong ends in its code and harms no other client.
+func TestBadInput(t *testing.T) {
+	world(t, func(t *testing.T, s *relaytest.Server) {
+		healthy := dial(t, s, wire.Sub{Channel: "a.1"})
+		until[*wire.Subbed](healthy)
+		for name, c := range map[string]struct {
+			raw  []byte
+			code wire.CloseCode
+		}{
+			"a length over the limit": {binary.AppendUvarint(nil, 1<<40), wire.CloseTooBig},
+			"no length":               {[]byte(strings.Repeat("\xff", 12)), wire.CloseTooBig},
+			"an unknown frame":        {[]byte{2, 0x7f, 0}, wire.CloseBadFrame},
+			"a server's frame":        {[]byte{2, 0x23, 0}, wire.CloseBadFrame},
+			"nothing at all":          {nil, wire.CloseTimeout},
+		} {
+			session, err := s.DialWT(t.Context(), "chappe.v1.bin")
+			if err != nil {
+				t.Fatal(err)
+			}
+			control, _ := session.OpenStream()
+			control.Write(append([]byte{}, c.raw...))
+			_, err = session.AcceptStream(t.Context())
+			se, ok := errors.AsType[*webtransport.SessionError](err)
+			if !ok || !se.Remote || wire.CloseCode(se.ErrorCode) != c.code || se.Message == "" {
+				t.Errorf("%s: %v, want %d", name, err, c.code)
+			}
+		}
+		for _, bad := range []wire.Sub{
+			{Ref: 1, Channel: "a.2", Via: "pigeon"}, {Ref: 2, Channel: "a.1", Via: "stream"}, {Ref: 3, Channel: "a..b", Via: "datagram"},
+		} {
+			healthy.send(&bad)
+			if bad.Via == "datagram" { // refused on its own way
+				b, err := healthy.session.ReceiveDatagram(t.Context())
+				if err != nil || !strings.Contains(string(b), string(wire.CodeBadChannel)) {
+					t.Errorf("%+v: %q, %v", bad, b, err)
+				}
+			} else if e := until[*wire.Err](healthy); e == nil || e.Ref != bad.Ref {
+				t.Errorf("%+v: %+v", bad, e)
+			}
+		}
+		publish(t, s, "a.1", 1)
+		if until[*wire.Msg](healthy) == nil {
+			t.Error("the healthy client is gone")
+		}
+	})
+}
+
+// Streams that are opened and closed leave nothing behind.
+func TestStreamsDoNotLeak(t *testing.T) {
+	n := 300
+	if !testing.Short() {
+		n = 1500
+	}
+	world(t, func(t *testing.T, s *relaytest.Server) {
+		p := dial(t, s)
+		until[*wire.Welcome](p)
+		turn := func() {
+			p.send(&wire.Sub{Channel: "a.1", Via: "stream"})
+			own, err := p.session.AcceptUniStream(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.send(&wire.Unsub{Channel: "a.1"})
+			messages(t, own, func(wire.Frame) bool { return true })
+		}
+		for range 50 {
+			turn()
+		}
+		synctest.Wait()
+		before, heap := runtime.NumGoroutine(), live()
+		for range n {
+			turn()
+		}
+		synctest.Wait()
+		if after := runtime.NumGoroutine(); after > before+5 {
+			t.Errorf("%d goroutines, %d before", after, before)
+		}
+		if grown := live() - heap; grown > int64(n)*256 {
+			t.Errorf("%d bytes more after %d streams", grown, n)
+		}
+	})
+}
+
+func live() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// A foreign web origin is refused by a status, at once.
+func TestRefusedOverHTTP3(t *testing.T) {
+	world(t, func(t *testing.T, s *relaytest.Server) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := s.DialWTFrom(ctx, http.Header{"Origin": {"https://evil.example"}})
+		if err == nil || !strings.Contains(err.Error(), "403") {
+			t.Errorf("a foreign origin: %v", err)
+		}
+		if _, ok := errors.AsType[net.Error](err); ok {
+			t.Error("answered by silence")
+		}
+	})
+}
