@@ -23,6 +23,7 @@ const (
 type acceptor struct {
 	net.Listener
 	proxies []netip.Prefix // send a PROXY header first; nil: nobody does
+	tls     bool           // what is written to these connections is TLS's to write
 }
 
 func (a *acceptor) Accept() (net.Conn, error) {
@@ -35,6 +36,7 @@ func (a *acceptor) Accept() (net.Conn, error) {
 		return nc, nil
 	}
 	c := &conn{TCPConn: tcp}
+	c.request.Store(a.tls)
 	if peer, err := netip.ParseAddrPort(tcp.RemoteAddr().String()); err == nil {
 		ip := peer.Addr().Unmap().WithZone("")
 		for _, p := range a.proxies {

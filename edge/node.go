@@ -36,6 +36,7 @@ type Options struct {
 	Config    *config.Config
 	Dev       bool   // what `chappe dev` allows
 	DevSecret string // signs development tokens; "": none are taken from outside
+	DevTLS    bool   // in dev: TLS with a certificate for this machine
 	Logger    *slog.Logger
 }
 
@@ -47,6 +48,7 @@ type Node struct {
 	registry *prometheus.Registry
 	client   net.Listener
 	admin    net.Listener
+	secure   *secure // nil: plain HTTP
 
 	draining  atomic.Bool
 	abort     chan struct{}
@@ -54,14 +56,19 @@ type Node struct {
 }
 
 // start opens the listeners of a node around a relay.
-func start(o Options, relay Relay, registry *prometheus.Registry) (*Node, error) {
-	n := &Node{o: o, relay: relay, registry: registry, abort: make(chan struct{})}
+func start(o Options, relay Relay, s *secure, registry *prometheus.Registry) (*Node, error) {
+	n := &Node{o: o, relay: relay, secure: s, registry: registry, abort: make(chan struct{})}
 	var err error
 	if n.client, err = listen("client.listen", o.Config.Client.Listen); err != nil {
 		return nil, err
 	}
 	if n.admin, err = listen("admin.listen", o.Config.Admin.Listen); err != nil {
 		n.client.Close()
+		return nil, err
+	}
+	if err = n.secure.listen(n.client.Addr()); err != nil {
+		n.client.Close()
+		n.admin.Close()
 		return nil, err
 	}
 	return n, nil
@@ -97,7 +104,7 @@ func (n *Node) Run(ctx context.Context) error {
 	inner, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 
-	failed := make(chan error, 3)
+	failed := make(chan error, 4)
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := n.relay.Run(inner); err != nil && inner.Err() == nil {
@@ -106,7 +113,11 @@ func (n *Node) Run(ctx context.Context) error {
 	})
 	serve := func(what string, s *http.Server, ln net.Listener) {
 		running.Go(func() {
-			if err := s.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			run := s.Serve
+			if s.TLSConfig != nil {
+				run = func(ln net.Listener) error { return s.ServeTLS(ln, "", "") }
+			}
+			if err := run(ln); !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("serve %s: %w", what, err)
 			}
 		})
@@ -115,7 +126,13 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.o.Config.Client.ProxyProtocol {
 		proxies = n.o.Config.Proxies()
 	}
-	serve("clients", client, &acceptor{Listener: n.client, proxies: proxies})
+	serve("clients", client, &acceptor{Listener: n.client, proxies: proxies, tls: n.secure != nil})
+	running.Go(func() { n.secure.run(inner, n.o.Logger) })
+	running.Go(func() {
+		if err := n.secure.serve(); err != nil {
+			failed <- err
+		}
+	})
 	serve("admin", operator, n.admin)
 
 	var err error
@@ -127,6 +144,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.draining.Store(true)
 	n.shutdown(client)
 	stop(errors.New("the node has closed"))
+	n.secure.close()
 	// The admin port goes last: until here it tells how the drain goes.
 	n.shutdown(operator)
 	running.Wait()
@@ -175,6 +193,7 @@ func (n *Node) shutdown(s *http.Server) {
 func (n *Node) clientServer() *http.Server {
 	return &http.Server{
 		Handler:           n.relay.Handler(),
+		TLSConfig:         n.secure.config(),
 		ReadHeaderTimeout: headerTimeout,
 		MaxHeaderBytes:    headerBytes,
 		IdleTimeout:       idleTimeout,

@@ -84,7 +84,7 @@ func options(drain time.Duration) Options {
 // begin starts a node around a fake; the channel gets what Run returned.
 func begin(t *testing.T, o Options, f *fake) (n *Node, stop context.CancelFunc, ended chan error) {
 	t.Helper()
-	n, err := start(o, f, prometheus.NewRegistry())
+	n, err := start(o, f, nil, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestPortInUse(t *testing.T) {
 		} else {
 			o.Config.Admin.Listen = taken.Addr().String()
 		}
-		_, err := start(o, newFake(), prometheus.NewRegistry())
+		_, err := start(o, newFake(), nil, prometheus.NewRegistry())
 		want := key + ": " + taken.Addr().String() + ": another program listens there"
 		if !errors.Is(err, ErrPortInUse) || err.Error() != want {
 			t.Errorf("%v; want %s", err, want)

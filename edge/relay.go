@@ -24,11 +24,19 @@ func New(o Options) (*Node, error) {
 		cfg.Limits.Connections = capacity(files, memory, cfg.Memory)
 		o.Logger.Debug("connection limit", "connections", cfg.Limits.Connections, "open_files", files, "memory", memory)
 	}
+	s, err := newSecure(o)
+	if err != nil {
+		return nil, err
+	}
+	if s != nil {
+		cfg.WebTransport, cfg.Hashes = s.quic(), s.hashes
+	}
 	r, err := relay.New(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
 	}
-	return start(o, core{r}, registry)
+	s.attach(r)
+	return start(o, core{r}, s, registry)
 }
 
 // relayConfig is what the core needs of a configuration that Validate has passed.

@@ -34,6 +34,14 @@ func Config(s Source) *tls.Config {
 	return c
 }
 
+// Following returns a configuration that servers may clone, as they do: each
+// handshake uses c itself, whose ticket keys change.
+func Following(c *tls.Config) *tls.Config {
+	out := c.Clone()
+	out.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return c, nil }
+	return out
+}
+
 // period is how long one session ticket key seals; it opens for two more.
 const period = time.Hour
 

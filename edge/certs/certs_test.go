@@ -113,10 +113,11 @@ func TestTicketsAreGoodAtAnotherNode(t *testing.T) {
 	now := time.Now().Truncate(time.Hour)
 	node := func(secret string, at time.Time) *tls.Config {
 		c := Config(d)
+		clone := Following(c).Clone() // as servers do
 		if err := Tickets(c, []byte(secret), at); err != nil {
 			t.Fatal(err)
 		}
-		return c
+		return clone
 	}
 	cache := tls.NewLRUClientSessionCache(1)
 	dial := func(server *tls.Config) bool {

@@ -18,6 +18,7 @@ type Config struct {
 	Namespaces map[string]*Namespace `yaml:"namespaces" doc:"Options by the first token of a channel's name; * stands for every namespace not named (ALL in the names of environment variables)."`
 	Limits     Limits                `yaml:"limits" doc:"What one client may do and hold."`
 	Memory     Size                  `yaml:"memory" default:"256MiB" min:"8MiB" doc:"Memory for the messages of all channels together. Over it the least recently used channels lose theirs, told as gaps (trimmed) to whoever asks for them. Connections come on top: 4 to 8 KiB each."`
+	Data       string                `yaml:"data" default:"./chappe-data" doc:"Directory for what must survive a restart. chappe dev uses a temporary one."`
 	Log        Log                   `yaml:"log" doc:"Logs go to stderr: one line when a connection opens and one when it closes, none per message."`
 	Drain      Drain                 `yaml:"drain" doc:"How the node leaves on SIGTERM or SIGINT."`
 
@@ -31,8 +32,22 @@ type Client struct {
 	Alternatives   []string `yaml:"alternatives" doc:"URLs of nodes in other regions, best first, told to clients for when this one drains or is lost."`
 	Origins        []string `yaml:"origins" doc:"Web origins whose pages may connect, as https://app.example; https://*.app.example for all its subdomains; * for any. Empty: only pages of the node's own origin. Clients that are no browsers send none and are not concerned."`
 	TrustedProxies []string `yaml:"trusted_proxies" doc:"Addresses or networks (10.0.0.0/8) whose X-Forwarded-For and Forwarded headers, and PROXY protocol, are believed. Empty: nobody's."`
+	TLS            TLS      `yaml:"tls" doc:"TLS on this port, and WebTransport beside it. Without a certificate and without ACME the port speaks plain HTTP."`
 	ProxyProtocol  bool     `yaml:"proxy_protocol" default:"false" doc:"Every connection from a trusted proxy begins with a PROXY protocol header, version 1 or 2."`
 }
+
+// TLS is where the client port's certificate comes from.
+type TLS struct {
+	Cert         string   `yaml:"cert" doc:"File with the certificate chain in PEM. It is read again when it changes."`
+	Key          string   `yaml:"key" doc:"File with its private key in PEM."`
+	ACMEHosts    []string `yaml:"acme_hosts" doc:"Host names for which certificates are obtained by ACME, instead of files. Port 443 of each must lead to this port (TLS-ALPN-01). Certificates are kept in the data directory."`
+	ACMEEmail    string   `yaml:"acme_email" doc:"Address that the authority may write to."`
+	ACMEURL      string   `yaml:"acme_url" doc:"Directory of another authority than Let's Encrypt."`
+	WebTransport bool     `yaml:"webtransport" default:"true" doc:"With TLS: also listen for WebTransport, on the same port number over UDP."`
+}
+
+// On reports whether the client port speaks TLS.
+func (t *TLS) On() bool { return t.Cert != "" || t.Key != "" || len(t.ACMEHosts) > 0 }
 
 // Admin is the listener for operators.
 type Admin struct {

@@ -111,6 +111,15 @@ func (k *checker) client() {
 			k.fault("client.trusted_proxies", "want an address or a network such as 10.0.0.0/8, not %q", p)
 		}
 	}
+	switch t := c.TLS; {
+	case (t.Cert == "") != (t.Key == ""):
+		k.fault("client.tls.cert", "cert and key go together")
+	case t.Cert != "" && len(t.ACMEHosts) > 0:
+		k.fault("client.tls.acme_hosts", "certificates come from files or from ACME, not both")
+	}
+	if c.TLS.ACMEURL != "" {
+		k.url("client.tls.acme_url", c.TLS.ACMEURL)
+	}
 	if c.ProxyProtocol && len(c.TrustedProxies) == 0 {
 		k.fault("client.proxy_protocol", "needs client.trusted_proxies: a header is believed from those only")
 	}

@@ -3,6 +3,7 @@ package chappe
 import (
 	"context"
 	crand "crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,6 +43,9 @@ type Options struct {
 	// HTTPClient makes all requests and upgrades. nil: one of our own, which
 	// uses Dialer. Its Timeout must be 0 for "sse".
 	HTTPClient *http.Client
+	// TLS is used for https and wss, for a certificate that no public authority
+	// signed. nil: the system's authorities.
+	TLS *tls.Config
 	// Dialer opens connections, for tests in memory. nil: net.Dialer.
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Rand is the source of jitter and of idempotency ids. nil: seeded by the
@@ -158,7 +162,7 @@ func New(base string, o Options) *Client {
 	c.http = o.HTTPClient
 	if c.http == nil {
 		c.own = http.DefaultTransport.(*http.Transport).Clone()
-		c.own.ForceAttemptHTTP2 = o.Dialer == nil
+		c.own.ForceAttemptHTTP2, c.own.TLSClientConfig = o.Dialer == nil, o.TLS
 		if o.Dialer != nil {
 			c.own.DialContext, c.own.Proxy = o.Dialer, nil
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"strings"
 
@@ -9,12 +10,16 @@ import (
 )
 
 // clientFlags are those that pub and sub share.
-type clientFlags struct{ url, token, transport, format *string }
+type clientFlags struct {
+	url, token, transport, format *string
+	insecure                      *bool
+}
 
 func newClientFlags(f *flags) clientFlags {
 	return clientFlags{
 		url: f.String("url", "", ""), token: f.String("token", "", ""),
 		transport: f.String("transport", "", ""), format: f.String("format", "", ""),
+		insecure: f.Bool("insecure", false, ""),
 	}
 }
 
@@ -43,9 +48,13 @@ func (c *clientFlags) options(e *env) (url string, o chappe.Options, err error) 
 	if !strings.Contains(url, "://") {
 		return "", o, wrong("-url: want a URL such as %s, not %s", defaultURL, printable(url))
 	}
-	return url, chappe.Options{
+	o = chappe.Options{
 		Token: cmp.Or(*c.token, e.getenv("CHAPPE_TOKEN")), Transport: *c.transport, Format: *c.format, Agent: "chappe-cli",
-	}, nil
+	}
+	if *c.insecure {
+		o.TLS = &tls.Config{InsecureSkipVerify: true} // asked for
+	}
+	return url, o, nil
 }
 
 // refused reports whether the relay said no, for which a wrong argument is the reason.

@@ -17,7 +17,7 @@ var devCommand = command{
     chappe dev - run a relay on this machine, to try things out
 
 USAGE
-    chappe dev [-listen ADDRESS] [-admin ADDRESS]
+    chappe dev [-listen ADDRESS] [-admin ADDRESS] [-tls]
 
 DESCRIPTION
     Starts a node that needs no file, and prints four lines to paste into
@@ -31,6 +31,9 @@ FLAGS
                        any free one
     -admin ADDRESS     for health, metrics and the admin API, 127.0.0.1:8081
                        if not given; needs no token from this machine
+    -tls               speak TLS to clients, with a certificate of its own for
+                       this machine, and WebTransport on the same port; pages
+                       find the certificate's hash in /v1/probe
 
 ENVIRONMENT
     CHAPPE_DEV_SECRET    signs development tokens: give the same to chappe
@@ -43,6 +46,7 @@ EXAMPLE
     $ curl -d hello http://127.0.0.1:8080/v1/channels/rides.42/messages`,
 	setup: func(f *flags) func(*env, []string) error {
 		listen, admin := f.String("listen", "", ""), f.String("admin", "", "")
+		secure := f.Bool("tls", false, "")
 		return func(e *env, args []string) error {
 			if err := none(args); err != nil {
 				return err
@@ -63,10 +67,10 @@ EXAMPLE
 			if err != nil {
 				return err
 			}
-			o := edge.Options{Config: c, Dev: true, DevSecret: e.getenv("CHAPPE_DEV_SECRET"), Logger: newLogger(e.stderr, c.Log)}
+			o := edge.Options{Config: c, Dev: true, DevSecret: e.getenv("CHAPPE_DEV_SECRET"), DevTLS: *secure, Logger: newLogger(e.stderr, c.Log)}
 			return e.serve(o, "choose another with -listen or -admin", func(n *edge.Node) error {
 				_, err := fmt.Fprint(e.stdout, dim(e.stdout, e.getenv, "# Ready. Paste these into other terminals; Ctrl-C ends this one.")+"\n",
-					pasteable(e.program(), n.ClientAddr(), n.AdminAddr()))
+					pasteable(e.program(), n.ClientAddr(), n.AdminAddr(), *secure))
 				return err
 			})
 		}
@@ -76,17 +80,31 @@ EXAMPLE
 const defaultURL = "http://127.0.0.1:8080"
 
 // pasteable are the four lines. Quotes are double: they work in cmd.exe too.
-func pasteable(program string, client, admin net.Addr) string {
+func pasteable(program string, client, admin net.Addr, secure bool) string {
 	base, op := reachable(client), reachable(admin)
-	at := ""
+	at, trust := "", ""
+	if secure {
+		base, trust = strings.Replace(base, "http:", "https:", 1), "k" // the certificate is its own authority
+	}
 	if base != defaultURL {
 		at = "-url " + base + " "
 	}
-	return fmt.Sprintf(`curl -N "%s/v1/sse?channel=rides.42"
-curl -d hello %s/v1/channels/rides.42/messages
+	if secure {
+		at += "-insecure "
+	}
+	return fmt.Sprintf(`curl -%sN "%s/v1/sse?channel=rides.42"
+curl %s-d hello %s/v1/channels/rides.42/messages
 %s sub %srides.42
 curl %s/metrics
-`, base, base, program, at, op)
+`, trust, base, dash(trust), base, program, at, op)
+}
+
+// dash makes a flag of its own of a letter.
+func dash(letter string) string {
+	if letter == "" {
+		return ""
+	}
+	return "-" + letter + " "
 }
 
 // reachable is the URL of a listen address from this machine.

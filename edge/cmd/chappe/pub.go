@@ -33,6 +33,7 @@ FLAGS
     -url URL            the relay, else $CHAPPE_URL, else http://127.0.0.1:8080
     -token TOKEN        a token or API key, else $CHAPPE_TOKEN, which other
                         users of this machine cannot see
+    -insecure           believe any certificate, as of chappe dev -tls
     -lines              each line of stdin is a message
     -id ID              idempotency id: within two minutes the relay takes one
                         message of this id. Not with -lines

@@ -44,7 +44,7 @@ type running struct {
 
 var (
 	address = regexp.MustCompile(`client=(\S+) admin=(\S+)`)
-	urls    = regexp.MustCompile(`http://[^/\s"]+`)
+	urls    = regexp.MustCompile(`https?://[^/\s"]+`)
 )
 
 // node [-NAME] dev|serve ARGS... starts a node and waits until its ports are
@@ -113,7 +113,7 @@ func node(ts *testscript.TestScript, neg bool, args []string) {
 	case at := <-ready:
 		ts.Setenv(name+"URL", at[0])
 		ts.Setenv(name+"ADMIN", at[1])
-		ts.Setenv(name+"ADDR", strings.TrimPrefix(at[0], "http://"))
+		ts.Setenv(name+"ADDR", strings.TrimPrefix(strings.TrimPrefix(at[0], "https://"), "http://"))
 	case err := <-r.done:
 		b, _ := os.ReadFile(ts.MkAbs(name + "node.err"))
 		ts.Fatalf("the node ended: %v: %s", err, b)
@@ -221,7 +221,7 @@ func TestPasteable(t *testing.T) {
 		}
 		return addr
 	}
-	got := pasteable("chappe", a("127.0.0.1:8080"), a("[::]:9"))
+	got := pasteable("chappe", a("127.0.0.1:8080"), a("[::]:9"), false)
 	want := `curl -N "http://127.0.0.1:8080/v1/sse?channel=rides.42"
 curl -d hello http://127.0.0.1:8080/v1/channels/rides.42/messages
 chappe sub rides.42
@@ -230,7 +230,7 @@ curl http://127.0.0.1:9/metrics
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
-	if got := pasteable("chappe", a("[::1]:7"), a("127.0.0.1:9")); !strings.Contains(got, "chappe sub -url http://[::1]:7 rides.42\n") {
+	if got := pasteable("chappe", a("[::1]:7"), a("127.0.0.1:9"), false); !strings.Contains(got, "chappe sub -url http://[::1]:7 rides.42\n") {
 		t.Errorf("%s", got)
 	}
 }

@@ -33,6 +33,7 @@ FLAGS
     -url URL            the relay, else $CHAPPE_URL, else http://127.0.0.1:8080
     -token TOKEN        a token or API key, else $CHAPPE_TOKEN, which other
                         users of this machine cannot see
+    -insecure           believe any certificate, as of chappe dev -tls
     -transport NAME     ws, sse or poll; ws if not given
     -format FORM        of frames with -transport ws: bin or json
     -cursor CURSOR      continue after it; CHANNEL=CURSOR for one of several

@@ -1,0 +1,57 @@
+package mesh
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// natsLog passes the server's own lines on. A peer that is down makes the same
+// line four times a second: each is let through once in a while.
+type natsLog struct {
+	log     *slog.Logger
+	refused *atomic.Uint64 // links that were not let in, here or there
+
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+// quiet is how long a line of the same format is not repeated.
+const quiet = 10 * time.Second
+
+// refusals are what lines of the server about links not let in have in common.
+var refusals = []string{"Authorization Violation", "authentication error", "TLS leafnode handshake error", "minimum version"}
+
+func (l *natsLog) say(level slog.Level, format string, args []any) {
+	line := fmt.Sprintf(format, args...)
+	for _, sign := range refusals {
+		if strings.Contains(line, sign) {
+			l.refused.Add(1)
+			break
+		}
+	}
+	now := time.Now()
+	l.mu.Lock()
+	again := now.Sub(l.last[format]) < quiet
+	if !again {
+		if len(l.last) > 256 {
+			clear(l.last)
+		}
+		l.last[format] = now
+	}
+	l.mu.Unlock()
+	if !again {
+		l.log.Log(context.Background(), level, line, "part", "nats")
+	}
+}
+
+func (l *natsLog) Noticef(format string, args ...any) { l.say(slog.LevelDebug, format, args) }
+func (l *natsLog) Warnf(format string, args ...any)   { l.say(slog.LevelWarn, format, args) }
+func (l *natsLog) Errorf(format string, args ...any)  { l.say(slog.LevelWarn, format, args) }
+func (l *natsLog) Fatalf(format string, args ...any)  { l.say(slog.LevelError, format, args) }
+func (l *natsLog) Debugf(string, ...any)              {}
+func (l *natsLog) Tracef(string, ...any)              {}

@@ -1,0 +1,9 @@
+package batch
+
+import (
+	"github.com/chappe-relay/chappe/wasm/abi"
+	chappe "github.com/chappe-relay/chappe/wasm/go"
+)
+
+//go:wasmexport chappe_on_publish_batch
+func hook(n uint32) uint64 { return chappe.Serve(abi.PublishBatch, n) }

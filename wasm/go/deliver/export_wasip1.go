@@ -1,0 +1,9 @@
+package deliver
+
+import (
+	"github.com/chappe-relay/chappe/wasm/abi"
+	chappe "github.com/chappe-relay/chappe/wasm/go"
+)
+
+//go:wasmexport chappe_on_deliver
+func hook(n uint32) uint64 { return chappe.Serve(abi.Deliver, n) }

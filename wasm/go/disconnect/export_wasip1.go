@@ -1,0 +1,9 @@
+package disconnect
+
+import (
+	"github.com/chappe-relay/chappe/wasm/abi"
+	chappe "github.com/chappe-relay/chappe/wasm/go"
+)
+
+//go:wasmexport chappe_on_disconnect
+func hook(n uint32) uint64 { return chappe.Serve(abi.Disconnect, n) }
