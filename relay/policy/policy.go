@@ -116,9 +116,15 @@ type Policy interface {
 
 // Judge is a version's deliver hook.
 type Judge interface {
-	// Deliver sets, for each reader, whether it gets the message: bit i%64 of
-	// word i/64 of to. It calls the guest once per 1024 readers; what a failing
-	// guest does not say follows the version's failure policy. tick is the
-	// message's stamp in microseconds.
-	Deliver(m *wire.Msg, tick uint64, readers []Reader, to []uint64)
+	// Deliver says for each message of a run which of the readers get it. It calls
+	// the guest once per message and 1024 readers; what a failing guest does not
+	// say follows the version's failure policy.
+	Deliver(readers []Reader, run []Question)
+}
+
+// Question is one message that a Judge is asked about.
+type Question struct {
+	Msg  *wire.Msg
+	Tick uint64   // its stamp, in microseconds
+	To   []uint64 // the answer: bit i%64 of word i/64 is for reader i; zero before
 }

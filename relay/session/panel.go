@@ -251,25 +251,43 @@ func (p *panel) judge(j policy.Judge, seats []seat) int {
 			who = append(who, i)
 		}
 	}
-	to := make([]uint64, (len(readers)+63)/64)
+	// The readers that have come to an entry are the first of them: entries with
+	// the same readers are judged together.
+	words := (len(readers) + 63) / 64
+	to := make([]uint64, n*words)
+	come := make([]int, n)
+	var run []policy.Question
+	ask := func(first int) {
+		if len(run) > 0 {
+			j.Deliver(readers[:come[first]], run)
+		}
+		run = run[:0]
+	}
+	first := 0
 	for i, m := range es[:n] {
 		index := begin + uint64(i)
-		if m.Filter == nil || m.Filter.Open() {
+		come[i] = len(readers)
+		for come[i] > 0 && seats[who[come[i]-1]].from > index {
+			come[i]--
+		}
+		if come[i] != come[first] {
+			ask(first)
+			first = i
+		}
+		if f := m.Filter; f != nil && f.Deliver && come[i] > 0 {
+			run = append(run, policy.Question{Msg: &m.Msg, Tick: m.Stamp.Tick, To: to[i*words : i*words+(come[i]+63)/64]})
+		}
+	}
+	ask(first)
+	for i, m := range es[:n] {
+		f := m.Filter
+		if f == nil || f.Open() {
 			continue // nobody asks
 		}
-		come := len(readers)
-		for come > 0 && seats[who[come-1]].from > index {
-			come--
-		}
-		all := !m.Filter.Deliver
-		if !all && come > 0 {
-			clear(to)
-			j.Deliver(&m.Msg, m.Stamp.Tick, readers[:come], to[:(come+63)/64])
-		}
-		for r := range readers[:come] {
+		for r := range come[i] {
 			at := &seats[who[r]]
-			if (all || to[r/64]>>(r%64)&1 == 1) && m.Filter.Match.Matches(at.tags) {
-				at.bits |= 1 << (index - at.from)
+			if (!f.Deliver || to[i*words+r/64]>>(r%64)&1 == 1) && f.Match.Matches(at.tags) {
+				at.bits |= 1 << (begin + uint64(i) - at.from)
 			}
 		}
 	}
@@ -319,34 +337,38 @@ func sameVersion(a, b *policy.Filter) bool {
 }
 
 // sift is sieve for entries of one version.
-func (h *Host) sift(c *policy.Client, name string, tags []policy.Tags, run []*log.Entry) (out []*log.Entry) {
-	p, d := h.cfg.Policy, run[0].Filter.Digest
+func (h *Host) sift(c *policy.Client, name string, tags []policy.Tags, entries []*log.Entry) (out []*log.Entry) {
+	p, d := h.cfg.Policy, entries[0].Filter.Digest
 	v := view{tags: tags}
 	t := v.find(d)
-	closed := slices.ContainsFunc(run, func(m *log.Entry) bool { return !m.Filter.Open() })
+	closed := slices.ContainsFunc(entries, func(m *log.Entry) bool { return !m.Filter.Open() })
 	if t == nil && closed {
 		given, err := p.Retag(c, name, d)
 		if err == nil {
 			t = &given
 		}
 	}
-	judged := make([]bool, len(run))
-	if t != nil && slices.ContainsFunc(run, func(m *log.Entry) bool { return m.Filter.Deliver }) {
+	judged := make([]bool, len(entries))
+	if t != nil && slices.ContainsFunc(entries, func(m *log.Entry) bool { return m.Filter.Deliver }) {
 		done := make(chan struct{})
 		p.Judge(d, func(j policy.Judge) {
 			defer close(done)
-			reader := []policy.Reader{{User: c.Identity.User, Tags: t}}
-			for i, m := range run {
+			var run []policy.Question
+			var asked []int
+			for i, m := range entries {
 				if m.Filter.Deliver {
-					var to [1]uint64
-					j.Deliver(&m.Msg, m.Stamp.Tick, reader, to[:])
-					judged[i] = to[0]&1 == 1
+					run = append(run, policy.Question{Msg: &m.Msg, Tick: m.Stamp.Tick, To: make([]uint64, 1)})
+					asked = append(asked, i)
 				}
+			}
+			j.Deliver([]policy.Reader{{User: c.Identity.User, Tags: t}}, run)
+			for i, at := range asked {
+				judged[at] = run[i].To[0]&1 == 1
 			}
 		})
 		<-done
 	}
-	for i, m := range run {
+	for i, m := range entries {
 		f := m.Filter
 		if f.Open() || t != nil && f.Match.Matches(t) && (!f.Deliver || judged[i]) {
 			out = append(out, m)
