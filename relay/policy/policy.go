@@ -48,6 +48,7 @@ type Tags struct {
 	Bits   uint64
 	Level  uint32
 	Group  uint32
+	User   uint64 // FNV-1a 64 of the user's name; 0: anonymous. The session sets it
 	Ext    []byte // at most 256 bytes of the plugin's own, e.g. a position; not kept by the host elsewhere
 }
 
@@ -74,11 +75,16 @@ type Copy struct {
 	Data    []byte
 }
 
-// Reader is one subscription that a Judge is asked about. It is valid during
-// the call only.
-type Reader struct {
-	User string
-	Tags *Tags
+// HashUser is Tags.User of a name.
+func HashUser(name string) uint64 {
+	if name == "" {
+		return 0
+	}
+	h := uint64(14695981039346656037)
+	for i := range len(name) {
+		h = (h ^ uint64(name[i])) * 1099511628211
+	}
+	return h
 }
 
 // Policy decides. Its methods may wait (for a guest's instance, at most about
@@ -116,10 +122,11 @@ type Policy interface {
 
 // Judge is a version's deliver hook.
 type Judge interface {
-	// Deliver says for each message of a run which of the readers get it. It calls
+	// Deliver says for each message of a run which of the readers, known by their
+	// tags, get it. It calls
 	// the guest once per message and 1024 readers; what a failing guest does not
 	// say follows the version's failure policy.
-	Deliver(readers []Reader, run []Question)
+	Deliver(readers []*Tags, run []Question)
 }
 
 // Question is one message that a Judge is asked about.

@@ -40,7 +40,7 @@ func (s *Session) hello(h *wire.Hello) *wire.CloseError {
 	}
 	subs := h.Subs
 	for _, name := range who.Subs {
-		if !named(subs, name) {
+		if !listed(subs, name) {
 			subs = append(subs, wire.Sub{Channel: name})
 		}
 	}
@@ -139,7 +139,7 @@ func (s *Session) beginLocked(whole *position.Position, subs []wire.Sub) {
 	})
 }
 
-func named(subs []wire.Sub, name string) bool {
+func listed(subs []wire.Sub, name string) bool {
 	for i := range subs {
 		if subs[i].Channel == name {
 			return true

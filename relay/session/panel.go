@@ -216,7 +216,7 @@ func (p *panel) seat(e *sub) (seat, bool) {
 		v.refused = append(v.refused[:len(v.refused):len(v.refused)], p.digest)
 		return at, true
 	}
-	tags.Digest = p.digest
+	tags.Digest, tags.User = p.digest, policy.HashUser(c.Identity.User)
 	v.tags = append(v.tags[:len(v.tags):len(v.tags)], tags)
 	at.tags = v.find(p.digest)
 	return at, true
@@ -239,7 +239,7 @@ func (p *panel) judge(j policy.Judge, seats []seat) int {
 	for group < len(seats) && seats[group].from < end {
 		group++
 	}
-	readers := make([]policy.Reader, 0, group)
+	readers := make([]*policy.Tags, 0, group)
 	who := make([]int, 0, group) // the seat of each reader
 	for i := range seats[:group] {
 		at := &seats[i]
@@ -247,7 +247,7 @@ func (p *panel) judge(j policy.Judge, seats []seat) int {
 			at.n = int(end - at.from)
 		}
 		if at.tags != nil {
-			readers = append(readers, policy.Reader{User: at.e.session.User(), Tags: at.tags})
+			readers = append(readers, at.tags)
 			who = append(who, i)
 		}
 	}
@@ -345,6 +345,7 @@ func (h *Host) sift(c *policy.Client, name string, tags []policy.Tags, entries [
 	if t == nil && closed {
 		given, err := p.Retag(c, name, d)
 		if err == nil {
+			given.User = policy.HashUser(c.Identity.User)
 			t = &given
 		}
 	}
@@ -361,7 +362,7 @@ func (h *Host) sift(c *policy.Client, name string, tags []policy.Tags, entries [
 					asked = append(asked, i)
 				}
 			}
-			j.Deliver([]policy.Reader{{User: c.Identity.User, Tags: t}}, run)
+			j.Deliver([]*policy.Tags{t}, run)
 			for i, at := range asked {
 				judged[at] = run[i].To[0]&1 == 1
 			}

@@ -44,10 +44,19 @@ func (s *Session) admit(f *wire.Sub) ([]policy.Tags, *wire.Err) {
 	if f.Pass != "" {
 		tags, issued, ok := s.host.cfg.Authority.OpenPass(f.Pass, c.Identity, f.Channel)
 		if ok && p.Honours(f.Channel, tags, issued) {
-			return tags, nil
+			return named(c, tags), nil
 		}
 	}
-	return p.Subscribe(c, f.Channel)
+	tags, err := p.Subscribe(c, f.Channel)
+	return named(c, tags), err
+}
+
+// named gives tags their reader's name.
+func named(c *policy.Client, tags []policy.Tags) []policy.Tags {
+	for i := range tags {
+		tags[i].User = policy.HashUser(c.Identity.User)
+	}
+	return tags
 }
 
 // Reauthorise asks anew about the subscriptions whose channel or pattern match
@@ -68,8 +77,9 @@ func (s *Session) reauthorise(match func(string) bool) (ended int) {
 		if !match(name) {
 			continue
 		}
-		tags, err := p.Subscribe(s.client(), name)
-		if s.retag(name, tags, err) {
+		c := s.client()
+		tags, err := p.Subscribe(c, name)
+		if s.retag(name, named(c, tags), err) {
 			ended++
 		}
 	}

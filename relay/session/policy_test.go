@@ -99,12 +99,12 @@ func (p *plugin) Judge(_ policy.Digest, ask func(policy.Judge)) {
 	p.judging = append(p.judging, func() { ask(p) })
 }
 
-func (p *plugin) Deliver(readers []policy.Reader, run []policy.Question) {
+func (p *plugin) Deliver(readers []*policy.Tags, run []policy.Question) {
 	for _, q := range run {
 		p.delivered++
 		for i, r := range readers {
 			odd := strings.HasPrefix(string(q.Msg.Data), "odd")
-			if odd == (r.Tags.Level%2 == 1) {
+			if odd == (r.Level%2 == 1) {
 				q.To[i/64] |= 1 << (i % 64)
 			}
 		}
