@@ -49,6 +49,7 @@ type Node struct {
 	client   net.Listener
 	admin    net.Listener
 	secure   *secure // nil: plain HTTP
+	guests   *guests // nil: no plugins
 
 	draining  atomic.Bool
 	abort     chan struct{}
@@ -148,6 +149,9 @@ func (n *Node) Run(ctx context.Context) error {
 	// The admin port goes last: until here it tells how the drain goes.
 	n.shutdown(operator)
 	running.Wait()
+	if cerr := n.guests.close(); err == nil {
+		err = cerr
+	}
 	return err
 }
 
@@ -212,7 +216,7 @@ func (n *Node) adminServer() *http.Server {
 	return &http.Server{
 		Handler: admin.Handler(admin.Options{
 			Relay: readiness{n.relay, &n.draining}, Gatherer: n.registry, Token: n.o.Config.Admin.Token.Reveal(),
-			Hosts: hosts, Dev: n.o.Dev, Logger: n.o.Logger,
+			Hosts: hosts, Plugins: n.guests.handler(n.o.Logger), Dev: n.o.Dev, Logger: n.o.Logger,
 		}),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       2 * headerTimeout,

@@ -31,12 +31,27 @@ func New(o Options) (*Node, error) {
 	if s != nil {
 		cfg.WebTransport, cfg.Hashes = s.quic(), s.hashes
 	}
+	g, err := openGuests(o, registry, cfg.Namespaces)
+	if err != nil {
+		return nil, err
+	}
+	if g != nil {
+		cfg.Policy = g.host
+	}
 	r, err := relay.New(cfg)
 	if err != nil {
+		g.close()
 		return nil, fmt.Errorf("relay: %w", err)
 	}
 	s.attach(r)
-	return start(o, core{r}, s, registry)
+	g.attach(r)
+	n, err := start(o, core{r}, s, registry)
+	if err != nil {
+		g.close()
+		return nil, err
+	}
+	n.guests = g
+	return n, nil
 }
 
 // relayConfig is what the core needs of a configuration that Validate has passed.

@@ -73,6 +73,7 @@ type Options struct {
 	Gatherer prometheus.Gatherer // of /metrics
 	Token    string              // "": none is right
 	Hosts    []string            // names in the Host header that are ours, besides addresses and localhost
+	Plugins  http.Handler        // of /v1/plugins; nil: there are none
 	Dev      bool                // requests from this machine need no token
 	Logger   *slog.Logger        // gets one line for each thing done; nil: none
 }
@@ -102,6 +103,10 @@ func Handler(o Options) http.Handler {
 	route("/v1/users/{user}/disconnect", operator, map[string]http.HandlerFunc{"POST": h.disconnect})
 	route("/v1/users/{user}/unsubscribe", operator, map[string]http.HandlerFunc{"POST": h.unsubscribe})
 	route("/v1/channels/{channel}/messages", operator, map[string]http.HandlerFunc{"DELETE": h.clear})
+	if o.Plugins != nil {
+		mux.Handle("/v1/plugins", h.guard.allow(operator, o.Plugins))
+		mux.Handle("/v1/plugins/", h.guard.allow(operator, o.Plugins))
+	}
 	mux.Handle("/", h.guard.allow(anyone, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "not_found", "no such route")
 	})))

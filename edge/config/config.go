@@ -17,6 +17,7 @@ type Config struct {
 	Auth       Auth                  `yaml:"auth" doc:"Who may connect. Without keys only what the namespaces grant to anonymous clients is allowed."`
 	Namespaces map[string]*Namespace `yaml:"namespaces" doc:"Options by the first token of a channel's name; * stands for every namespace not named (ALL in the names of environment variables)."`
 	Limits     Limits                `yaml:"limits" doc:"What one client may do and hold."`
+	Plugins    Plugins               `yaml:"plugins" doc:"WASM plugins: who may upload them, and what they may use. Without upload keys there are none (chappe dev takes unsigned ones)."`
 	Memory     Size                  `yaml:"memory" default:"256MiB" min:"8MiB" doc:"Memory for the messages of all channels together. Over it the least recently used channels lose theirs, told as gaps (trimmed) to whoever asks for them. Connections come on top: 4 to 8 KiB each."`
 	Data       string                `yaml:"data" default:"./chappe-data" doc:"Directory for what must survive a restart. chappe dev uses a temporary one."`
 	Log        Log                   `yaml:"log" doc:"Logs go to stderr: one line when a connection opens and one when it closes, none per message."`
@@ -100,6 +101,19 @@ type Namespace struct {
 	Anonymous []string `yaml:"anonymous" doc:"What clients without a token may do: publish, subscribe, history, presence or all."`
 	Message   Size     `yaml:"message" default:"64KiB" min:"1" max:"16MiB" doc:"Bytes of one payload. At most limits.message."`
 	Members   int      `yaml:"members" default:"10000" min:"1" max:"1000000" doc:"Presence entries per channel."`
+}
+
+// Plugins says who may upload code, and what it may use.
+type Plugins struct {
+	Keys   map[string]*UploadKey `yaml:"keys" doc:"Keys that sign uploads, by name. chappe plugin keygen makes one."`
+	Memory Size                  `yaml:"memory" default:"16MiB" min:"64KiB" max:"256MiB" doc:"The most memory that one instance of a plugin may wish for. Plugins in Go need 16 MiB at most; others have 4 MiB unless they wish for more."`
+	Share  int                   `yaml:"share" default:"50" min:"1" max:"100" doc:"How much of one processor's time one version of a plugin may use, in percent over a second. Calls beyond fail, as the plugin's role says."`
+}
+
+// UploadKey is who may upload plugins.
+type UploadKey struct {
+	Public string `yaml:"public" doc:"The public key, as chappe plugin keygen prints it."`
+	State  string `yaml:"state" default:"active" one:"active retired revoked" doc:"retired: what it signed stays good, nothing new is taken. revoked: what it signed is refused, also what is stored."`
 }
 
 // Limits bound one client, and the node.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/chappe-relay/chappe/plugins/sign"
 	"github.com/chappe-relay/chappe/relay/web"
 )
 
@@ -58,6 +59,7 @@ func (c *Config) faults() []*Fault {
 		k.namespace(name, n)
 	}
 	k.limits()
+	k.plugins()
 	slices.SortStableFunc(k.faults, func(a, b *Fault) int { return strings.Compare(a.Path, b.Path) })
 	return k.faults
 }
@@ -129,6 +131,14 @@ func (k *checker) url(path, raw string) {
 	u, err := url.Parse(raw)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		k.fault(path, "want a URL such as https://relay.example, not %q", raw)
+	}
+}
+
+func (k *checker) plugins() {
+	for name, key := range k.cfg.Plugins.Keys {
+		if _, err := sign.ParsePublic(key.Public); err != nil {
+			k.fault("plugins.keys."+name+".public", "%v", err)
+		}
 	}
 }
 
