@@ -12,7 +12,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -86,7 +89,7 @@ const sums = "sums"
 // listing is what sums must hold for what lies in a directory.
 func listing(dir string, wasm []byte) (string, error) {
 	var out strings.Builder
-	fmt.Fprintf(&out, "%x module\n", sha256.Sum256(wasm))
+	fmt.Fprintf(&out, "%x module, compiled by %s\n", sha256.Sum256(wasm), compiler())
 	n := 0
 	err := filepath.WalkDir(dir, func(path string, f fs.DirEntry, err error) error {
 		if err != nil || f.IsDir() || f.Name() == sums {
@@ -106,6 +109,20 @@ func listing(dir string, wasm []byte) (string, error) {
 	}
 	return out.String(), err
 }
+
+// compiler names what made the code: another one would not find its own, and
+// compile in this process.
+var compiler = sync.OnceValue(func() string {
+	name := runtime.Version() + " " + runtime.GOARCH
+	if b, ok := debug.ReadBuildInfo(); ok {
+		for _, d := range b.Deps {
+			if d.Path == "github.com/tetratelabs/wazero" {
+				name += " " + d.Version
+			}
+		}
+	}
+	return name
+})
 
 func intact(dir string, wasm []byte) bool {
 	said, err := os.ReadFile(filepath.Join(dir, sums))

@@ -180,6 +180,9 @@ func (e *Engine) Make(ctx context.Context, s Spec) (*Version, error) {
 	if err := instrument.CheckABI(m); err != nil {
 		return nil, err
 	}
+	if m.Export(abi.ExportPublishBatch) != nil && m.Export(abi.ExportPublish) == nil {
+		return nil, &instrument.Refusal{Rule: instrument.RuleExport, Function: -1, Detail: abi.ExportPublishBatch + " needs " + abi.ExportPublish + " beside it"}
+	}
 	goGuest := false
 	for i := range m.Imports {
 		goGuest = goGuest || m.Imports[i].Module == instrument.WASI

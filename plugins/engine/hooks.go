@@ -32,6 +32,9 @@ var nobody = &identity.Identity{}
 // locked: the answer is a view of the guest's memory. The error kind is "" unless
 // the call failed or was not made.
 func (v *Version) one(h abi.Hook, place string, fill func(*abi.Event), use func(*abi.Result)) (kind string) {
+	if !v.has(h) {
+		return ""
+	}
 	kind, probe := v.enter()
 	if kind != "" {
 		return kind

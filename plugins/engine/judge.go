@@ -57,7 +57,7 @@ func (v *Version) work() {
 
 // Deliver says who gets the messages of a run. See policy.Judge.
 func (v *Version) Deliver(readers []*policy.Tags, run []policy.Question) {
-	if len(run) == 0 {
+	if len(run) == 0 || !v.has(abi.Deliver) {
 		return
 	}
 	room := 0

@@ -26,6 +26,9 @@ type Line struct {
 	Text  string
 }
 
+// maxLines is how many lines of one call are kept.
+const maxLines = 1000
+
 // Outcome is what one recorded frame came to.
 type Outcome struct {
 	Verdict abi.Verdict
@@ -92,7 +95,9 @@ func (s *Sandbox) Begin(config []byte) error {
 		return err
 	}
 	in.collect = func(level uint32, text []byte) {
-		s.lines = append(s.lines, Line{plugins.Level(level), string(text)})
+		if len(s.lines) < maxLines {
+			s.lines = append(s.lines, Line{plugins.Level(level), string(text)})
+		}
 	}
 	s.in = in
 	return nil
