@@ -11,9 +11,10 @@ import (
 // Target is a server under test.
 type Target interface {
 	Address() netip.AddrPort
-	CPU() (time.Duration, error)              // user and system time so far
-	RSS() (int64, error)                      // bytes
-	Queues() (map[uint16]target.Queue, error) // of its connections, by the client's port
+	CPU() (time.Duration, error)                                              // user and system time so far
+	RSS() (int64, error)                                                      // bytes
+	Queues() (map[uint16]target.Queue, error)                                 // of its connections, by the client's port
+	Plug(ctx context.Context, name string, wasm []byte, channel string) error // upload a plugin and bind it
 	Stop() error
 }
 

@@ -71,7 +71,11 @@ func (f *fake) CPU() (time.Duration, error) {
 
 func (f *fake) RSS() (int64, error)                      { return int64(os.Getpagesize()), nil }
 func (f *fake) Queues() (map[uint16]target.Queue, error) { return nil, nil }
-func (f *fake) Stop() error                              { f.http.CloseClientConnections(); return nil }
+
+// Plug takes any plugin: the fake delivers everything anyway.
+func (f *fake) Plug(context.Context, string, []byte, string) error { return nil }
+
+func (f *fake) Stop() error { f.http.CloseClientConnections(); return nil }
 
 func (f *fake) publish(channel string, data []byte) position.Stamp {
 	f.mu.Lock()

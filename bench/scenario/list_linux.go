@@ -3,6 +3,7 @@ package scenario
 import (
 	"github.com/chappe-relay/chappe/bench/load"
 	"github.com/chappe-relay/chappe/bench/target"
+	"github.com/chappe-relay/chappe/plugins/hostile"
 )
 
 const (
@@ -22,6 +23,8 @@ var All = []Scenario{
 	{"fanout-5000", "fanout", "5000 WebSocket subscribers, 4 messages a second", fanout(load.Binary, 5000, 4)},
 	{"saturate", "saturate", "1000 WebSocket subscribers, rising rate", saturate(load.Binary)},
 	{"saturate-sse", "saturate", "1000 SSE subscribers, rising rate", saturate(load.SSE)},
+	{"saturate-publish-plugin", "saturate", "the same as saturate, through a publish filter", saturate(load.Binary, hostile.Filter)},
+	{"saturate-deliver-plugin", "saturate", "the same, a deliver filter choosing among the 1000", saturate(load.Binary, hostile.Judge)},
 	{"slow", "slow", "5 of 100 stop reading, 16 KiB messages, 50 a second", slow(load.Binary)},
 	{"slow-sse", "slow", "the same over SSE", slow(load.SSE)},
 	{"resume", "resume", "1000 WebSocket subscribers come back at once", resume(load.Binary)},

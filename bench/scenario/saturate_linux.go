@@ -18,9 +18,15 @@ var grid = math.Pow(2, 1.0/8)
 
 // saturate looks for the highest rate that is sustained: doubled until it is
 // not, then in steps of the grid from the last that was. A rate has two tries.
-func saturate(form load.Form) func(context.Context, *Environment) (*Result, error) {
+// A guest is bound to the channel if there is one.
+func saturate(form load.Form, guest ...func() []byte) func(context.Context, *Environment) (*Result, error) {
 	return staged(func(ctx context.Context, s *stage, r *Result) error {
 		n := pick(s.env, 1000, 20)
+		for _, g := range guest {
+			if err := s.target.Plug(ctx, "bench", g(), one(live)(0)); err != nil {
+				return err
+			}
+		}
 		if err := s.gather(ctx, load.Options{Form: form, Channel: one(live), Count: n, Size: payload}); err != nil {
 			return err
 		}

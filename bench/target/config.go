@@ -9,14 +9,21 @@ const (
 	Key  = "ck_bench000000000000000000000000" // API key: a back end, not held to a publish rate
 )
 
+const adminToken = "at_bench0000000000000000000000"
+
 // Config is the configuration of the server under test. What is not named has
-// its default; anonymous clients may subscribe, so that what is measured is not
+// its default; upload is the public key that signs plugins; anonymous clients may subscribe, so that what is measured is not
 // the checking of tokens.
-func Config(client, admin string) string {
+func Config(client, admin, upload string) string {
 	return fmt.Sprintf(`client:
   listen: %s
 admin:
   listen: %s
+  token: %s
+plugins:
+  keys:
+    bench:
+      public: %s
 auth:
   api_keys:
     bench:
@@ -30,5 +37,5 @@ namespaces:
     anonymous: [subscribe, history]
 drain:
   deadline: 0s
-`, client, admin, Key, Live, Kept, Live, Kept)
+`, client, admin, adminToken, upload, Key, Live, Kept, Live, Kept)
 }

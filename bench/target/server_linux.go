@@ -14,6 +14,10 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/chappe-relay/chappe/plugins/api"
+	"github.com/chappe-relay/chappe/plugins/manifest"
+	"github.com/chappe-relay/chappe/plugins/sign"
 )
 
 // Build builds the binary under test into dir, on all CPUs, and returns its
@@ -35,10 +39,12 @@ func Build(ctx context.Context, cpus CPUs, dir string) (string, error) {
 
 // Server is the process under test.
 type Server struct {
-	Addr netip.AddrPort
-	cmd  *exec.Cmd
-	dir  string
-	dead chan struct{} // closed when the process has ended
+	Addr   netip.AddrPort
+	admin  netip.AddrPort
+	upload string // private key that signs plugins
+	cmd    *exec.Cmd
+	dir    string
+	dead   chan struct{} // closed when the process has ended
 }
 
 // Start starts a binary on one CPU with the configuration of this package, and
@@ -61,8 +67,12 @@ func Start(ctx context.Context, binary string, core int, logs io.Writer) (s *Ser
 	if err != nil {
 		return nil, err
 	}
+	public, upload, err := sign.Generate()
+	if err != nil {
+		return nil, err
+	}
 	file := filepath.Join(dir, "chappe.yaml")
-	if err := os.WriteFile(file, []byte(Config(client.String(), admin.String())), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(Config(client.String(), admin.String(), public)), 0o600); err != nil {
 		return nil, fmt.Errorf("start the server: %w", err)
 	}
 	cmd := exec.Command(binary, "serve", "-config", file)
@@ -71,7 +81,7 @@ func Start(ctx context.Context, binary string, core int, logs io.Writer) (s *Ser
 	if err := on([]int{core}, cmd.Start); err != nil {
 		return nil, fmt.Errorf("start the server: %w", err)
 	}
-	s = &Server{Addr: client, cmd: cmd, dir: dir, dead: make(chan struct{})}
+	s = &Server{Addr: client, admin: admin, upload: upload, cmd: cmd, dir: dir, dead: make(chan struct{})}
 	go func() {
 		_ = cmd.Wait() // it is ended by a signal; how it ended is not a result
 		close(s.dead)
@@ -124,6 +134,25 @@ func free() (netip.AddrPort, error) {
 
 // Address returns where clients connect.
 func (s *Server) Address() netip.AddrPort { return s.Addr }
+
+// Plug uploads a plugin and binds it to a channel.
+func (s *Server) Plug(ctx context.Context, name string, wasm []byte, channel string) error {
+	private, err := sign.ParsePrivate(s.upload)
+	if err != nil {
+		return err
+	}
+	b := &manifest.Bundle{Manifest: fmt.Appendf(nil, `{"name":%q,"abi":1,"serial":1}`, name), Wasm: wasm}
+	b.Signature = sign.Sign("bench", private, sign.Statement{Digest: b.Digest(), Name: name, Serial: 1})
+	c := &api.Client{URL: "http://" + s.admin.String(), Token: adminToken}
+	_, err = c.Push(ctx, b)
+	if err != nil {
+		return fmt.Errorf("push %s: %w", name, err)
+	}
+	if _, err := c.Bind(ctx, name, api.BindRequest{Channels: []string{channel}}); err != nil {
+		return fmt.Errorf("bind %s: %w", name, err)
+	}
+	return nil
+}
 
 // CPU returns the user and system time the server has used.
 func (s *Server) CPU() (time.Duration, error) { return cpu(s.cmd.Process.Pid) }

@@ -242,9 +242,7 @@ func Code(text string) []byte {
 	for len(fields) > 0 {
 		name := next()
 		if name == "raw" {
-			for _, c := range []byte(hexText(next())) {
-				out = append(out, c)
-			}
+			out = append(out, hexText(next())...)
 			continue
 		}
 		o, ok := ops[name]
