@@ -38,6 +38,7 @@ type instance struct {
 	stack   [1]uint64
 	budget  int64
 	left    int64 // not yet handed out
+	counter int64 // what the guest's counter stood at after the last call
 	many    int64 // messages of a batch: each has the fuel of one; 0: one
 	wall    time.Duration
 	began   time.Time // zero until the first refill: few calls come so far
@@ -148,14 +149,20 @@ func (i *instance) arm(h abi.Hook) {
 		i.left = i.budget
 		return
 	}
-	first := min(i.budget, slice)
-	i.left = i.budget - first
-	i.fuel.Set(uint64(first))
-	i.depth.Set(uint64(uint32(i.v.limits.Depth)))
+	// Setting a global costs as much as the guest's call: what the last call left
+	// is gone on with. The depth is where it was, or the instance is gone.
+	if i.counter < slice/2 || i.counter > min(i.budget, slice) {
+		i.counter = min(i.budget, slice)
+		i.fuel.Set(uint64(i.counter))
+	}
+	i.left = i.budget - i.counter
 }
 
 // used is the fuel of the call so far.
-func (i *instance) used() int64 { return i.budget - i.left - int64(i.fuel.Get()) }
+func (i *instance) used() int64 {
+	i.counter = int64(i.fuel.Get())
+	return i.budget - i.left - i.counter
+}
 
 func (i *instance) depthLeft() int32 {
 	if i.depth == nil {

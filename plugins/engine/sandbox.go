@@ -128,6 +128,7 @@ func (s *Sandbox) Call(h abi.Hook, frame []byte) (word uint64, out []byte, err e
 	}
 	err = in.call(h, len(frame), readers)
 	in.many = 0
+	in.used()
 	word, out = in.stack[0], in.output()
 	if err == nil && h == abi.PublishBatch {
 		var a abi.Answers
