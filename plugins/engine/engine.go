@@ -197,6 +197,10 @@ func (e *Engine) Make(ctx context.Context, s Spec) (*Version, error) {
 	v.members = members(v.config)
 	v.pure = m.Export(abi.ExportDeliver) != nil
 	v.seed = le.Uint64(s.Digest[:])
+	v.slice = slice
+	if v.limits.Pages > smallPages {
+		v.slice = largeSlice
+	}
 	v.breaker.opened, v.breaker.now = s.Opened, time.Now
 	v.tokens.Store(int64(v.limits.Share * perSecond))
 	cache, err := e.compiled(ctx, s.Digest, m.Wasm)

@@ -27,6 +27,7 @@ type Version struct {
 	members map[string][]byte
 	pure    bool // it exports deliver: nothing in it depends on when it is asked
 	seed    uint64
+	slice   int64 // fuel at a time
 	run     wazero.Runtime
 	code    wazero.CompiledModule
 	cache   wazero.CompilationCache // nil: none

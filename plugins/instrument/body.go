@@ -25,6 +25,7 @@ type walker struct {
 	loopN  int  // the same for loops
 	dead   bool // this cannot be reached
 	level  int  // blocks of the result that are open
+	nested int  // loops of the upload that are open
 
 	// What the first time finds out of the whole function.
 	calls  bool // calls other functions of the guest
@@ -106,13 +107,7 @@ func (w *walker) function(locals []byte) []byte {
 	merge(w.segs)
 	w.weight = int64(1 + w.slots/slotsPerUnit)
 	for i := range w.loops {
-		l := &w.loops[i]
-		// A loop that costs more than a slice may hold is left as it is: its head
-		// would be charged again each time that it is resumed, and never run.
-		if w.segs[l.seg].cost() > checkOver {
-			l.params = true
-		}
-		w.hot = w.hot || l.hot()
+		w.hot = w.hot || w.loops[i].hot()
 	}
 	w.known, r.pos = true, w.start
 	w.body()
@@ -134,7 +129,7 @@ func (w *walker) wrapped() bool { return w.calls || w.hot }
 // body reads instructions up to the end of the function.
 func (w *walker) body() {
 	w.out, w.frames = w.out[:0], w.frames[:0]
-	w.segN, w.loopN, w.level, w.dead = 0, 0, 0, false
+	w.segN, w.loopN, w.level, w.nested, w.dead = 0, 0, 0, 0, false
 	w.segment(-1, false)
 	w.cost(costEntry)
 	if w.known {

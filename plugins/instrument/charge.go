@@ -87,11 +87,12 @@ func (w *walker) resume(bt []byte) {
 	w.check()
 }
 
-// chargeHot charges the head of a hot loop.
+// chargeHot charges the head of a hot loop, after it has seen that there is fuel:
+// so that whatever refill grants, it goes on.
 func (w *walker) chargeHot() {
-	w.charge(w.segs[w.seg].cost())
 	w.below()
 	w.put(opBrIf, 1)
+	w.charge(w.segs[w.seg].cost())
 }
 
 // length charges for the operand on top of the stack: its value shifted to the

@@ -155,6 +155,12 @@ func (w *walker) open(at int, op byte) {
 		w.r.refuse(RuleNesting, at, "more than %d blocks within each other", w.u.caps.Nesting)
 		return
 	}
+	if op == opLoop {
+		if w.nested++; w.nested > w.u.caps.Loops {
+			w.r.refuse(RuleNesting, at, "more than %d loops within each other", w.u.caps.Loops)
+			return
+		}
+	}
 	bt, params := w.blockType()
 	f := frame{op: op, dead: w.dead, seg: w.seg, exits: math.MaxInt, fact: -1, stores: w.stores}
 	if op == opLoop && !w.dead {
@@ -162,7 +168,7 @@ func (w *walker) open(at int, op byte) {
 		w.loopN++
 		w.segment(f.seg, true)
 		if !w.known {
-			w.loops = append(w.loops, loopFact{params: params, seg: w.seg})
+			w.loops = append(w.loops, loopFact{params: params})
 			w.nests()
 		}
 		w.cost(1)
@@ -212,6 +218,9 @@ func (w *walker) close() {
 	top := len(w.frames) - 1
 	f := w.frames[top]
 	w.frames = w.frames[:top]
+	if f.op == opLoop {
+		w.nested--
+	}
 	// Values of locals may meet at the end of a block, and at the head of a loop:
 	// each may take a place in the frame.
 	w.slots += min(w.locals, w.stores-f.stores)

@@ -25,8 +25,14 @@
 // the counter when it is entered. At the entry of a function, at the head of a
 // loop and before a bulk operation the counter is compared with 0, and refill is
 // called if it is below. Refill adds to the counter and returns, or stops the
-// guest with a panic. It should add, not set: a debt of one call is owed by the
-// next slice. The counter starts at 0, so that the first call asks at once.
+// guest with a panic. It should add, not set, because what was charged beyond the
+// slice is below 0; if the counter is still below 0 when it returns, it is soon
+// called again. The counter starts at 0, so that a start function asks at once.
+// Fuel bounds time but for waiting on memory (cost.go), so refill also looks at a
+// clock, and slices are small: 100 000 units are 0.1 ms, and at the very worst 3.5.
+// A page that is added costs 1024 units, which does not pay for copying the memory:
+// a host allocates it such that it grows in place.
+//
 // Where a function has a loop that calls nothing, it keeps the counter in a local
 // and writes it back before it calls and returns; after a trap in such a function
 // the counter may be higher than what was used, by at most a slice.
@@ -34,8 +40,8 @@
 // Depth: a function that calls others takes its weight from the counter while it
 // runs, and traps with "unreachable" if that leaves less than 0, which the host
 // then finds in the counter. The weight is 1 and one more for each 512 bytes that
-// the frame might need, so [DefaultDepth] bounds the bytes of the stack. The
-// host sets the counter before each call; it starts at DefaultDepth for a start
+// the frame might need, so [DefaultDepth] bounds the bytes of the stack: twice
+// that while it grows. The host sets the counter before each call; it starts at DefaultDepth for a start
 // function. After any trap the counter is off and the instance is to be discarded.
 //
 // # Rules

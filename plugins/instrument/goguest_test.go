@@ -30,6 +30,9 @@ var goGuest = sync.OnceValues(func() ([]byte, error) {
 })
 
 func goGuestOrSkip(t testing.TB) []byte {
+	if raced {
+		t.Skip("-race: to compile a guest in Go takes a minute")
+	}
 	if testing.Short() {
 		t.Skip("-short: a guest in Go takes seconds to build")
 	}

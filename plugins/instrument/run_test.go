@@ -30,7 +30,7 @@ type host struct {
 
 func newHost(t testing.TB) *host {
 	ctx := t.Context()
-	h := &host{runtime: wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().WithMemoryLimitPages(256))}
+	h := &host{runtime: wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().WithMemoryLimitPages(256).WithMemoryCapacityFromMax(true))}
 	t.Cleanup(func() { h.runtime.Close(context.WithoutCancel(ctx)) })
 	b := h.runtime.NewHostModuleBuilder(abi.Module)
 	b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(_ context.Context, m api.Module, _ []uint64) {

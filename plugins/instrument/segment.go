@@ -43,7 +43,6 @@ type loopFact struct {
 	calls  bool // something in it leaves the function
 	nested bool // there is a loop in it
 	params bool // it takes operands
-	seg    int  // its head
 }
 
 // hot tells whether the loop is worth being kept free of calls: an engine keeps
