@@ -50,6 +50,7 @@ type Node struct {
 	admin    net.Listener
 	secure   *secure // nil: plain HTTP
 	guests   *guests // nil: no plugins
+	join     *join   // nil: alone
 
 	draining  atomic.Bool
 	abort     chan struct{}
@@ -105,9 +106,20 @@ func (n *Node) Run(ctx context.Context) error {
 	inner, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 
-	failed := make(chan error, 4)
+	failed := make(chan error, 5)
 	var running sync.WaitGroup
-	running.Go(func() {
+	var core, joined sync.WaitGroup // the relay has its last word to the others before the mesh ends
+	meshing, part := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer part(nil)
+	joined.Go(func() {
+		if err := n.join.run(meshing); err != nil {
+			failed <- err
+		}
+	})
+	if missing := n.join.wait(ctx); len(missing) > 0 {
+		n.o.Logger.Warn("regions that are not heard; serving what is here", "regions", missing)
+	}
+	core.Go(func() {
 		if err := n.relay.Run(inner); err != nil && inner.Err() == nil {
 			failed <- fmt.Errorf("relay: %w", err)
 		}
@@ -148,6 +160,9 @@ func (n *Node) Run(ctx context.Context) error {
 	n.secure.close()
 	// The admin port goes last: until here it tells how the drain goes.
 	n.shutdown(operator)
+	core.Wait()
+	part(errors.New("the node has closed"))
+	joined.Wait()
 	running.Wait()
 	if cerr := n.guests.close(); err == nil {
 		err = cerr
@@ -216,7 +231,7 @@ func (n *Node) adminServer() *http.Server {
 	return &http.Server{
 		Handler: admin.Handler(admin.Options{
 			Relay: readiness{n.relay, &n.draining}, Gatherer: n.registry, Token: n.o.Config.Admin.Token.Reveal(),
-			Hosts: hosts, Plugins: n.guests.handler(n.o.Logger), Dev: n.o.Dev, Logger: n.o.Logger,
+			Hosts: hosts, Plugins: n.guests.handler(n.o.Logger), Regions: n.join.regions(), Dev: n.o.Dev, Logger: n.o.Logger,
 		}),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       2 * headerTimeout,

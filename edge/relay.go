@@ -38,19 +38,30 @@ func New(o Options) (*Node, error) {
 	if g != nil {
 		cfg.Policy = g.host
 	}
+	j, err := openJoin(o, registry, cfg.Namespaces)
+	if err != nil {
+		g.close()
+		return nil, err
+	}
+	j.configure(&cfg)
 	r, err := relay.New(cfg)
 	if err != nil {
+		j.close()
 		g.close()
 		return nil, fmt.Errorf("relay: %w", err)
 	}
 	s.attach(r)
 	g.attach(r)
+	if j != nil {
+		j.relay = r
+	}
 	n, err := start(o, core{r}, s, registry)
 	if err != nil {
+		j.close()
 		g.close()
 		return nil, err
 	}
-	n.guests = g
+	n.guests, n.join = g, j
 	return n, nil
 }
 

@@ -35,7 +35,7 @@ func newSecure(o Options) (*secure, error) {
 	var err error
 	switch {
 	case t.Cert != "":
-		source, err = certs.NewFiles(t.Cert, t.Key, o.Logger)
+		source, err = certs.NewFiles(o.Config.Path(t.Cert), o.Config.Path(t.Key), o.Logger)
 	case len(t.ACMEHosts) > 0:
 		source, err = certs.NewACME(t.ACMEHosts, t.ACMEEmail, t.ACMEURL, filepath.Join(o.Config.Data, "acme"))
 	case o.DevTLS:

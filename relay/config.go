@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"github.com/chappe-relay/chappe/relay/namespace"
 	"github.com/chappe-relay/chappe/relay/node"
 	"github.com/chappe-relay/chappe/relay/policy"
+	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/session"
 )
 
@@ -40,6 +42,9 @@ type Config struct {
 	Clock        func() time.Time      // nil: time.Now
 	Bus          node.Bus              // to the other nodes; nil: alone
 	Policy       policy.Policy         // developers' code; nil: none
+	// Forward sends a request to the node of an origin and returns its answer,
+	// which that node's Relay.Serve gave. nil: sessions of other nodes are unknown.
+	Forward func(ctx context.Context, origin position.Origin, request []byte) ([]byte, error)
 }
 
 // Limits bound one client, and the relay. A zero field takes its default,

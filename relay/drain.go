@@ -65,7 +65,7 @@ func (r *Relay) Ready() error {
 	if r.host.Draining() {
 		return errors.New(string(wire.CodeDraining))
 	}
-	if n, limit := r.host.Count(), r.cfg.Limits.Connections; n >= limit {
+	if n, limit := r.host.Used(), r.cfg.Limits.Connections; n >= limit {
 		return fmt.Errorf("%s: %d connections of %d", wire.CodeOverloaded, n, limit)
 	}
 	return nil

@@ -43,6 +43,15 @@ func (r *Relay) Publish(name string, m Message) (stamp position.Stamp, dup bool,
 	return ack.Stamp, ack.Dup, nil
 }
 
+// PublicURL is where clients reach the relay; "": unknown.
+func (r *Relay) PublicURL() string { return r.cfg.PublicURL }
+
+// Clients is how many connections are open.
+func (r *Relay) Clients() int { return r.host.Count() }
+
+// Draining reports whether clients are being sent away.
+func (r *Relay) Draining() bool { return r.host.Draining() }
+
 // Reauthorise asks the plugins anew about the subscriptions to channels and
 // patterns that match accepts. It returns how many ended. It may take long: a
 // guest is called for each.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chappe-relay/chappe/relay/auth"
+	"github.com/chappe-relay/chappe/relay/httpapi"
 	"github.com/chappe-relay/chappe/relay/log"
 	"github.com/chappe-relay/chappe/relay/namespace"
 	"github.com/chappe-relay/chappe/relay/node"
@@ -36,6 +37,7 @@ type Relay struct {
 	origins   *web.Origins
 	proxies   *web.Proxies
 	handler   http.Handler
+	api       *httpapi.API
 
 	lag lagMeter
 }
@@ -210,6 +212,12 @@ func (r *Relay) tick(ctx context.Context, failed <-chan error) error {
 		}
 	}
 }
+
+// Node returns the relay's timeline, for its Bus: what other nodes say goes there.
+func (r *Relay) Node() *node.Node { return r.node }
+
+// Serve answers what another node's Config.Forward brought.
+func (r *Relay) Serve(_ context.Context, request []byte) ([]byte, error) { return r.api.Serve(request) }
 
 // Handler returns the client routes.
 func (r *Relay) Handler() http.Handler { return r.handler }

@@ -37,13 +37,14 @@ func (r *Relay) routes() http.Handler {
 	mux.Handle("GET /v1/sse", &sse.Handler{Host: r.host, Pool: r.pool, Admit: r.admit})
 	r.polls = &poll.Handler{Host: r.host, Admit: r.admit, Hold: r.cfg.Limits.PollHold}
 	mux.Handle("GET /v1/poll", r.polls)
-	api := httpapi.New(httpapi.Config{
-		Host: r.host, Admit: r.admit, Tickets: r.tickets, Origin: r.origins.Of,
+	r.api = httpapi.New(httpapi.Config{
+		Forward: r.cfg.Forward,
+		Host:    r.host, Admit: r.admit, Tickets: r.tickets, Origin: r.origins.Of,
 		Region: r.cfg.Region, PublicURL: r.cfg.PublicURL, Alternatives: r.cfg.Alternatives,
 		Body: max(minBody, r.cfg.Limits.Frame), Load: func() float64 { return r.Load().Value },
 		Admits: r.admits, Now: r.cfg.Clock, WebTransport: r.cfg.WebTransport, Hashes: r.cfg.Hashes,
 	})
-	api.Register(mux)
+	r.api.Register(mux)
 	for path, allowed := range methods {
 		mux.Handle(path, httpapi.Only(allowed))
 	}

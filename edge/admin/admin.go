@@ -67,6 +67,38 @@ type Channel struct {
 	Readers int    `json:"readers"`
 }
 
+// Regions is the answer of /v1/regions: the mesh as this node sees it.
+type Regions struct {
+	Members []Member `json:"members"`
+	Missing []string `json:"missing"` // regions of which no node is heard
+	Links   []Link   `json:"links"`
+}
+
+// Member is one node of the mesh.
+type Member struct {
+	Region  string        `json:"region"`
+	Node    string        `json:"node"`
+	Origin  string        `json:"origin"`
+	URL     string        `json:"url,omitempty"`
+	Load    float64       `json:"load"`
+	Clients int           `json:"clients"`
+	Self    bool          `json:"self,omitempty"`
+	Up      bool          `json:"up"`
+	RTT     time.Duration `json:"rtt_ns"`
+	Lag     time.Duration `json:"lag_ns"`   // how old its newest mark was when it came
+	Clock   time.Duration `json:"clock_ns"` // its clock minus ours
+}
+
+// Link is what connects two nodes.
+type Link struct {
+	Kind      string        `json:"kind"` // leaf: to another region; route: inside this one
+	Region    string        `json:"region"`
+	Node      string        `json:"node,omitempty"`
+	Up        bool          `json:"up"`
+	RTT       time.Duration `json:"rtt_ns"`
+	Recreated int           `json:"recreated,omitempty"` // how often a link that stayed down was made again
+}
+
 // Options of the handler.
 type Options struct {
 	Relay    Relay
@@ -74,6 +106,7 @@ type Options struct {
 	Token    string              // "": none is right
 	Hosts    []string            // names in the Host header that are ours, besides addresses and localhost
 	Plugins  http.Handler        // of /v1/plugins; nil: there are none
+	Regions  func() Regions      // of /v1/regions; nil: the node is alone
 	Dev      bool                // requests from this machine need no token
 	Logger   *slog.Logger        // gets one line for each thing done; nil: none
 }
@@ -103,6 +136,9 @@ func Handler(o Options) http.Handler {
 	route("/v1/users/{user}/disconnect", operator, map[string]http.HandlerFunc{"POST": h.disconnect})
 	route("/v1/users/{user}/unsubscribe", operator, map[string]http.HandlerFunc{"POST": h.unsubscribe})
 	route("/v1/channels/{channel}/messages", operator, map[string]http.HandlerFunc{"DELETE": h.clear})
+	if o.Regions != nil {
+		route("/v1/regions", operator, map[string]http.HandlerFunc{"GET": h.regions})
+	}
 	if o.Plugins != nil {
 		mux.Handle("/v1/plugins", h.guard.allow(operator, o.Plugins))
 		mux.Handle("/v1/plugins/", h.guard.allow(operator, o.Plugins))

@@ -130,6 +130,15 @@ func (h *handler) channels(w http.ResponseWriter, r *http.Request) {
 	}{total, append([]Channel{}, items...), next})
 }
 
+func (h *handler) regions(w http.ResponseWriter, r *http.Request) {
+	all := h.Regions()
+	slices.SortFunc(all.Members, func(a, b Member) int {
+		return cmp.Or(cmp.Compare(a.Region, b.Region), cmp.Compare(a.Node, b.Node))
+	})
+	all.Members, all.Links, all.Missing = append([]Member{}, all.Members...), append([]Link{}, all.Links...), append([]string{}, all.Missing...)
+	answer(w, http.StatusOK, all)
+}
+
 func (h *handler) disconnect(w http.ResponseWriter, r *http.Request) {
 	user := r.PathValue("user")
 	n := h.Relay.Disconnect(user)

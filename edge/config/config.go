@@ -9,6 +9,8 @@
 // sibling that is read from the named file.
 package config
 
+import "path/filepath"
+
 // Config is everything that an operator sets.
 type Config struct {
 	Region     string                `yaml:"region" default:"local" doc:"Name of the region this node stands in, told to clients: 1 to 32 of a-z 0-9 -."`
@@ -17,13 +19,23 @@ type Config struct {
 	Auth       Auth                  `yaml:"auth" doc:"Who may connect. Without keys only what the namespaces grant to anonymous clients is allowed."`
 	Namespaces map[string]*Namespace `yaml:"namespaces" doc:"Options by the first token of a channel's name; * stands for every namespace not named (ALL in the names of environment variables)."`
 	Limits     Limits                `yaml:"limits" doc:"What one client may do and hold."`
+	Mesh       Mesh                  `yaml:"mesh" doc:"The other regions, and the other nodes of this one. chappe regions init writes it. Without it the node is alone and opens no port for it."`
 	Plugins    Plugins               `yaml:"plugins" doc:"WASM plugins: who may upload them, and what they may use. Without upload keys there are none (chappe dev takes unsigned ones)."`
 	Memory     Size                  `yaml:"memory" default:"256MiB" min:"8MiB" doc:"Memory for the messages of all channels together. Over it the least recently used channels lose theirs, told as gaps (trimmed) to whoever asks for them. Connections come on top: 4 to 8 KiB each."`
 	Data       string                `yaml:"data" default:"./chappe-data" doc:"Directory for what must survive a restart. chappe dev uses a temporary one."`
 	Log        Log                   `yaml:"log" doc:"Logs go to stderr: one line when a connection opens and one when it closes, none per message."`
 	Drain      Drain                 `yaml:"drain" doc:"How the node leaves on SIGTERM or SIGINT."`
 
+	dir  string            // of the file; "": there was none
 	from map[string]string // where each value that is no default came from, by key path
+}
+
+// Path returns a path as a key of the file gave it: relative to the file.
+func (c *Config) Path(name string) string {
+	if name == "" || filepath.IsAbs(name) || c.dir == "" {
+		return name
+	}
+	return filepath.Join(c.dir, name)
 }
 
 // Client is the listener for clients.
@@ -101,6 +113,34 @@ type Namespace struct {
 	Anonymous []string `yaml:"anonymous" doc:"What clients without a token may do: publish, subscribe, history, presence or all."`
 	Message   Size     `yaml:"message" default:"64KiB" min:"1" max:"16MiB" doc:"Bytes of one payload. At most limits.message."`
 	Members   int      `yaml:"members" default:"10000" min:"1" max:"1000000" doc:"Presence entries per channel."`
+}
+
+// Mesh joins nodes and regions.
+type Mesh struct {
+	Node    string               `yaml:"node" default:"n1" doc:"Name of this node, unique in its region: a-z 0-9 -."`
+	Listen  string               `yaml:"listen" doc:"Address and port for links from other regions. The region with the larger name makes the link; the smallest needs no peers that it can reach."`
+	Route   string               `yaml:"route" doc:"Address and port for the other nodes of this region. Empty: this node is its region's only one."`
+	Routes  []string             `yaml:"routes" doc:"host:port of the route ports of other nodes of this region; one that is up is enough."`
+	Key     Secret               `yaml:"key" doc:"The region's secret key (an nkey seed), the same on all its nodes."`
+	KeyFile string               `yaml:"key_file" file:"key" doc:"File that holds it."`
+	TLS     MeshTLS              `yaml:"tls" doc:"Certificates of links and routes: mutual, TLS 1.3. Needed unless all stays on this machine."`
+	Peers   map[string]*MeshPeer `yaml:"peers" doc:"The other regions, by name."`
+}
+
+// On reports whether the node has anybody to join.
+func (m *Mesh) On() bool { return m.Key.Reveal() != "" || m.KeyFile != "" }
+
+// MeshTLS names PEM files.
+type MeshTLS struct {
+	Cert string `yaml:"cert" doc:"File with this region's certificate."`
+	Key  string `yaml:"key" doc:"File with its private key."`
+	CA   string `yaml:"ca" doc:"File with the authority that signed the certificates of all regions."`
+}
+
+// MeshPeer is another region.
+type MeshPeer struct {
+	Key  string   `yaml:"key" doc:"Its public key (U...): what its links are known and limited by."`
+	URLs []string `yaml:"urls" doc:"host:port of its nodes. Needed if its name is smaller than ours: we make the link."`
 }
 
 // Plugins says who may upload code, and what it may use.

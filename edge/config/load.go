@@ -66,6 +66,9 @@ func Load(src Source) (*Config, error) {
 	if src.Dev {
 		l.cfg = Dev()
 	}
+	if src.Path != "" {
+		l.cfg.dir = filepath.Dir(src.Path)
+	}
 	root := reflect.ValueOf(l.cfg).Elem()
 	if src.Path != "" {
 		l.file(root)

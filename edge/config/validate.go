@@ -60,6 +60,7 @@ func (c *Config) faults() []*Fault {
 	}
 	k.limits()
 	k.plugins()
+	k.mesh()
 	slices.SortStableFunc(k.faults, func(a, b *Fault) int { return strings.Compare(a.Path, b.Path) })
 	return k.faults
 }
@@ -131,6 +132,35 @@ func (k *checker) url(path, raw string) {
 	u, err := url.Parse(raw)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		k.fault(path, "want a URL such as https://relay.example, not %q", raw)
+	}
+}
+
+func (k *checker) mesh() {
+	m := &k.cfg.Mesh
+	if !m.On() {
+		if len(m.Peers) > 0 || m.Listen != "" || m.Route != "" || len(m.Routes) > 0 {
+			k.fault("mesh.key_file", "is missing: chappe regions init makes a key")
+		}
+		return
+	}
+	for path, addr := range map[string]string{"mesh.listen": m.Listen, "mesh.route": m.Route} {
+		if addr != "" {
+			k.listen(path, addr)
+		}
+	}
+	if !plain(m.Node, 63, "abcdefghijklmnopqrstuvwxyz0123456789-") {
+		k.fault("mesh.node", "%q is not 1 to 63 of a-z 0-9 -", m.Node)
+	}
+	for name, p := range m.Peers {
+		if name == k.cfg.Region {
+			k.fault("mesh.peers."+name, "is this region itself")
+		}
+		if p.Key == "" {
+			k.fault("mesh.peers."+name+".key", "is missing: links are known by it")
+		}
+		if k.cfg.Region > name && len(p.URLs) == 0 {
+			k.fault("mesh.peers."+name+".urls", "are missing: %s makes the link, for its name is larger", k.cfg.Region)
+		}
 	}
 }
 

@@ -237,7 +237,7 @@ func fragment(s Site, all []Site, public map[string]string) []byte {
 		if p.Region == s.Region {
 			continue
 		}
-		fmt.Fprintf(&b, "    - region: %s\n      key: %s\n", p.Region, public[p.Region])
+		fmt.Fprintf(&b, "    %s:\n      key: %s\n", p.Region, public[p.Region])
 		if len(p.URLs) > 0 {
 			fmt.Fprintf(&b, "      urls:\n")
 			for _, u := range p.URLs {

@@ -271,7 +271,7 @@ func TestInitIsRepeatable(t *testing.T) {
 	if !bytes.Equal(seed, read("ap", SeedFile)) || !bytes.Equal(cert, read("ap", CertFile)) || !bytes.Equal(ca, read("eu", CAFile)) {
 		t.Error("a second run made something anew")
 	}
-	for _, want := range []string{"region: eu", "- region: ap", `"ap.example:7422"`, "key_file: region.seed"} {
+	for _, want := range []string{"region: eu", "    ap:\n", `"ap.example:7422"`, "key_file: region.seed"} {
 		if !bytes.Contains(read("eu", FragmentFile), []byte(want)) {
 			t.Errorf("no %q in\n%s", want, read("eu", FragmentFile))
 		}

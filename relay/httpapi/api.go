@@ -1,11 +1,13 @@
 package httpapi
 
 import (
+	"context"
 	"net/http"
 	"time"
 
 	"github.com/chappe-relay/chappe/relay/ask"
 	"github.com/chappe-relay/chappe/relay/auth"
+	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/session"
 	"github.com/chappe-relay/chappe/relay/web"
 	"github.com/chappe-relay/chappe/relay/wire"
@@ -14,6 +16,7 @@ import (
 // Config of an API.
 type Config struct {
 	Host    *session.Host
+	Forward func(ctx context.Context, origin position.Origin, request []byte) ([]byte, error) // to another node; nil: there is none
 	Admit   ask.Admit
 	Tickets *auth.Tickets
 	Origin  func(*http.Request) string // the web origin that tickets are bound to

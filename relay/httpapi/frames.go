@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/chappe-relay/chappe/relay/identity"
 	"github.com/chappe-relay/chappe/relay/web"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
@@ -21,43 +22,53 @@ func (a *API) frames(w http.ResponseWriter, r *http.Request) {
 		web.WriteError(w, err)
 		return
 	}
-	s := a.Host.Lookup(r.PathValue("id"))
-	if s == nil || s.Transport() == "ws" { // a WebSocket goes both ways
-		web.WriteError(w, noSession)
-		return
-	}
-	if !owns(who, s.Identity()) {
-		web.WriteError(w, &wire.Err{Code: wire.CodeForbidden, Text: "that session is another client's"})
-		return
-	}
 	raw, err := body(w, r, a.Body)
 	if err != nil {
 		web.WriteError(w, err)
 		return
 	}
-	frames, err := decode(r, raw)
+	u := upstream{ID: r.PathValue("id"), User: who.User, Key: who.Key, Type: r.Header.Get("Content-Type"), Body: raw}
+	n, err := a.take(&u)
+	if err == noSession && a.Forward != nil {
+		n, err = a.forward(r.Context(), &u)
+	}
 	if err != nil {
 		web.WriteError(w, err)
 		return
 	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Write([]byte(`{"accepted":` + strconv.Itoa(n) + "}\n"))
+}
+
+// take gives frames to a session of this node, and returns how many.
+func (a *API) take(u *upstream) (int, *wire.Err) {
+	s := a.Host.Lookup(u.ID)
+	switch {
+	case s == nil, s.Transport() == "ws", s.Transport() == "wt": // those go both ways
+		return 0, noSession
+	case !owns(&identity.Identity{User: u.User, Key: u.Key}, s.Identity()):
+		return 0, &wire.Err{Code: wire.CodeForbidden, Text: "that session is another client's"}
+	}
+	frames, err := decode(u.Type, u.Body)
+	if err != nil {
+		return 0, err
+	}
 	s.Alive()
-	s.CountIn(len(raw))
+	s.CountIn(len(u.Body))
 	for _, f := range frames {
 		if ce := s.Receive(f); ce != nil {
 			s.Close(ce)
-			web.WriteError(w, &wire.Err{Code: ce.Code, Text: ce.Text, Retry: ce.Retry})
-			return
+			return 0, &wire.Err{Code: ce.Code, Text: ce.Text, Retry: ce.Retry}
 		}
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Write([]byte(`{"accepted":` + strconv.Itoa(len(frames)) + "}\n"))
+	return len(frames), nil
 }
 
 // decode reads the frames, all or none: of a body that is faulty nothing is done.
-func decode(r *http.Request, raw []byte) ([]wire.Frame, *wire.Err) {
+func decode(contentType string, raw []byte) ([]wire.Frame, *wire.Err) {
 	read := wire.DecodeJSON
-	switch kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind {
+	switch kind, _, _ := mime.ParseMediaType(contentType); kind {
 	case BinaryType:
 		read = wire.DecodeBinary
 	case "", "application/json", "text/plain", "application/x-www-form-urlencoded": // curl -d, and fetch without a preflight

@@ -137,6 +137,15 @@ func (h *Host) newID() string {
 	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
+// OriginOf returns the node that made a session, from the session's id.
+func OriginOf(id string) (position.Origin, bool) {
+	raw, err := base64.RawURLEncoding.DecodeString(id)
+	if err != nil || len(raw) != 24 {
+		return 0, false
+	}
+	return position.Origin(binary.BigEndian.Uint64(raw)), true
+}
+
 // Open registers a session. A session without an identity waits for hello.
 func (h *Host) Open(p Params) (*Session, *wire.CloseError) {
 	if h.draining.Load() {

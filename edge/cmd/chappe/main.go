@@ -11,9 +11,11 @@ import (
 	"strings"
 
 	"github.com/chappe-relay/chappe/edge/nearest"
+	"github.com/chappe-relay/chappe/plugins/engine"
 )
 
 func main() {
+	engine.ChildMain() // of a node that compiles a plugin: does that, and ends
 	os.Exit(run(context.Background(), os.Args, os.Getenv, os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -56,8 +58,11 @@ type command struct {
 
 // commands in the order of the help text.
 func commands() []command {
-	return []command{devCommand, serveCommand, pubCommand, subCommand, tokenCommand,
-		configCheckCommand, configPrintCommand, configDocCommand, versionCommand}
+	all := []command{
+		devCommand, serveCommand, pubCommand, subCommand, tokenCommand,
+		configCheckCommand, configPrintCommand, configDocCommand,
+	}
+	return append(append(all, pluginCommands()...), regionsInitCommand, regionsCommand, versionCommand)
 }
 
 // run is the program: args[0] is its name, which the lines that dev prints need.
@@ -191,7 +196,7 @@ USAGE
 COMMANDS
 `)
 	for _, c := range commands() {
-		fmt.Fprintf(&b, "    %-14s %s\n", c.name, c.brief)
+		fmt.Fprintf(&b, "    %-15s %s\n", c.name, c.brief)
 	}
 	b.WriteString(`
     chappe help COMMAND, or chappe COMMAND -h, shows a command's page. Flags are

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/chappe-relay/chappe/edge/admin"
+	"github.com/chappe-relay/chappe/edge/mesh"
+)
+
+var regionsInitCommand = command{
+	name:  "regions init",
+	brief: "make the keys and certificates that join regions",
+	usage: `NAME
+    chappe regions init - make the keys and certificates that join regions
+
+USAGE
+    chappe regions init [-dir DIRECTORY] REGION[=HOST:PORT[,HOST:PORT]]...
+
+DESCRIPTION
+    Makes a directory for each region: its secret key, its certificate, and
+    mesh.yaml, which names the others by their public keys. HOST:PORT is where
+    the nodes of a region take links from regions with a larger name; the
+    smallest name needs it most, the largest not at all.
+    Run again with one region more, it keeps what is there and adds to it. The
+    authority's key, ca.key, is needed for that alone: keep it off the nodes.
+
+FLAGS
+    -dir DIRECTORY    where the directories are made; . if not given
+
+EXAMPLE
+    $ chappe regions init -dir mesh ap=ap.example:7422 eu=eu.example:7422 us`,
+	setup: func(f *flags) func(*env, []string) error {
+		dir := f.String("dir", ".", "")
+		return func(e *env, args []string) error {
+			if len(args) < 2 {
+				return wrong("name two regions at least")
+			}
+			var sites []mesh.Site
+			for _, a := range args {
+				name, urls, _ := strings.Cut(a, "=")
+				s := mesh.Site{Region: name}
+				if urls != "" {
+					s.URLs = strings.Split(urls, ",")
+				}
+				sites = append(sites, s)
+			}
+			if err := mesh.Init(*dir, sites); err != nil {
+				return err
+			}
+			for _, s := range sites {
+				if _, err := fmt.Fprintf(e.stdout, "%s/%s/mesh.yaml\n", strings.TrimSuffix(*dir, "/"), s.Region); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	},
+}
+
+var regionsCommand = command{
+	name:  "regions show",
+	brief: "links, lag and clocks of the mesh, as a node sees them",
+	usage: `NAME
+    chappe regions show - links, lag and clocks of the mesh, as a node sees them
+
+USAGE
+    chappe regions show [-json] [-admin URL] [-token TOKEN]
+
+DESCRIPTION
+    Prints the nodes that this one hears, with the load and the clients they
+    tell of, the round trip, how old their newest mark was when it came, and
+    how far their clocks are from this one's; then the links; then the regions
+    that are configured and not heard.
+
+FLAGS
+    -json           print what the admin port answered
+` + adminPage + `
+
+EXAMPLE
+    $ chappe regions show`,
+	setup: func(f *flags) func(*env, []string) error {
+		flags, asJSON := newAdminFlags(f), f.Bool("json", false, "")
+		return func(e *env, args []string) error {
+			if err := none(args); err != nil {
+				return err
+			}
+			c, err := flags.client(e)
+			if err != nil {
+				return err
+			}
+			req, err := http.NewRequestWithContext(e.ctx, http.MethodGet, strings.TrimSuffix(c.URL, "/")+"/v1/regions", nil)
+			if err != nil {
+				return err
+			}
+			if c.Token != "" {
+				req.Header.Set("Authorization", "Bearer "+c.Token)
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+			if err != nil {
+				return err
+			}
+			if resp.StatusCode == http.StatusNotFound {
+				return fmt.Errorf("this node is alone: no mesh is configured")
+			}
+			if resp.StatusCode != http.StatusOK {
+				return fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
+			}
+			if *asJSON {
+				_, err := e.stdout.Write(body)
+				return err
+			}
+			var all admin.Regions
+			if err := json.Unmarshal(body, &all); err != nil {
+				return fmt.Errorf("the answer cannot be read: %w", err)
+			}
+			return writeRegions(e.stdout, &all)
+		}
+	},
+}
+
+func writeRegions(w io.Writer, all *admin.Regions) error {
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "REGION\tNODE\tSTATE\tCLIENTS\tLOAD\tRTT\tLAG\tCLOCK\tURL")
+	for _, m := range all.Members {
+		state := "up"
+		switch {
+		case m.Self:
+			state = "this node"
+		case !m.Up:
+			state = "not heard"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%.2f\t%s\t%s\t%s\t%s\n", m.Region, m.Node, state, m.Clients, m.Load, round(m.RTT), round(m.Lag), round(m.Clock), m.URL)
+	}
+	for _, l := range all.Links {
+		state := "up"
+		if !l.Up {
+			state = "down"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s %s\t\t\t%s\n", l.Region, l.Node, l.Kind, state, round(l.RTT))
+	}
+	for _, region := range all.Missing {
+		fmt.Fprintf(t, "%s\t\tnot heard\n", region)
+	}
+	return t.Flush()
+}
+
+func round(d time.Duration) string {
+	if d == 0 {
+		return "-"
+	}
+	return d.Round(10 * time.Microsecond).String()
+}

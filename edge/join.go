@@ -1,0 +1,140 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/chappe-relay/chappe/edge/admin"
+	"github.com/chappe-relay/chappe/edge/config"
+	"github.com/chappe-relay/chappe/edge/mesh"
+	"github.com/chappe-relay/chappe/relay"
+	"github.com/chappe-relay/chappe/relay/namespace"
+)
+
+// join is the node's part in the mesh. Its methods take nil for a node that is
+// alone.
+type join struct {
+	*mesh.Mesh
+	relay *relay.Relay
+}
+
+// openJoin starts the embedded server and its listeners; nil without a mesh.
+func openJoin(o Options, metrics prometheus.Registerer, spaces map[string]namespace.Options) (*join, error) {
+	c := &o.Config.Mesh
+	if !c.On() {
+		return nil, nil
+	}
+	j := &join{}
+	mc := meshConfig(o.Config)
+	table := namespace.NewTable(spaces)
+	mc.History = func(channel string) bool { return table.For(channel).History }
+	mc.Status = j.status
+	mc.Serve = func(ctx context.Context, request []byte) ([]byte, error) { return j.relay.Serve(ctx, request) }
+	mc.Logger = o.Logger
+	m, err := mesh.New(mc)
+	if err != nil {
+		return nil, fmt.Errorf("mesh: %w", err)
+	}
+	j.Mesh = m
+	if err := metrics.Register(m.Collector()); err != nil {
+		m.Close()
+		return nil, fmt.Errorf("mesh: %w", err)
+	}
+	return j, nil
+}
+
+// meshConfig is what the mesh needs of a configuration that Validate has passed.
+func meshConfig(c *config.Config) mesh.Config {
+	out := mesh.Config{
+		Region: c.Region, Node: c.Mesh.Node, Listen: c.Mesh.Listen, Route: c.Mesh.Route, Routes: c.Mesh.Routes,
+		Key: c.Mesh.Key.Reveal(),
+		TLS: mesh.TLS{Cert: c.Path(c.Mesh.TLS.Cert), Key: c.Path(c.Mesh.TLS.Key), CA: c.Path(c.Mesh.TLS.CA)},
+	}
+	for region, p := range c.Mesh.Peers {
+		out.Peers = append(out.Peers, mesh.Peer{Region: region, Key: p.Key, URLs: p.URLs})
+	}
+	return out
+}
+
+// status is what this node tells the others of itself.
+func (j *join) status() mesh.Status {
+	if j.relay == nil {
+		return mesh.Status{}
+	}
+	return mesh.Status{URL: j.relay.PublicURL(), Load: j.relay.Load().Value, Clients: j.relay.Clients(), Draining: j.relay.Draining()}
+}
+
+// bus is what the relay is given.
+func (j *join) configure(c *relay.Config) {
+	if j == nil {
+		return
+	}
+	c.Bus, c.Forward = j.Mesh, j.Forward
+}
+
+// gathering is how long a node waits for its peers before it serves: who resumes
+// here at once should find what they have.
+const gathering = time.Second
+
+// run carries messages until ctx ends. The relay has ended before: its last word
+// goes out here.
+func (j *join) run(ctx context.Context) error {
+	if j == nil {
+		return nil
+	}
+	if err := j.Run(ctx, j.relay.Node()); err != nil {
+		return fmt.Errorf("mesh: %w", err)
+	}
+	return nil
+}
+
+// wait returns when every peer region is heard, or soon.
+func (j *join) wait(ctx context.Context) (missing []string) {
+	if j == nil {
+		return nil
+	}
+	late := time.NewTimer(gathering)
+	defer late.Stop()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		if missing = j.Missing(); len(missing) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return missing
+		case <-late.C:
+			return missing
+		case <-look.C:
+		}
+	}
+}
+
+// close ends a mesh that was never run.
+func (j *join) close() {
+	if j != nil {
+		j.Close()
+	}
+}
+
+// regions is what /v1/regions answers; nil for a node that is alone.
+func (j *join) regions() func() admin.Regions {
+	if j == nil {
+		return nil
+	}
+	return func() admin.Regions {
+		out := admin.Regions{Missing: j.Missing()}
+		for _, m := range j.Members() {
+			out.Members = append(out.Members, admin.Member{Region: m.Region, Node: m.Node, Origin: m.Origin.String(), URL: m.URL,
+				Load: m.Load, Clients: m.Clients, Self: m.Self, Up: m.Up, RTT: m.RTT, Lag: m.Lag, Clock: m.Offset})
+		}
+		for _, l := range j.Links() {
+			out.Links = append(out.Links, admin.Link{Kind: l.Kind, Region: l.Region, Node: l.Node, Up: l.Up, RTT: l.RTT, Recreated: l.Recreated})
+		}
+		return out
+	}
+}
