@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/chappe-relay/chappe/plugins/manifest"
+	"github.com/chappe-relay/chappe/wasm/templates"
 )
 
 var pluginNewCommand = command{
@@ -94,5 +95,5 @@ func writeNew(path string, text []byte) error {
 }
 
 func templateFiles(lang, name string) (map[string][]byte, error) {
-	return nil, errors.New("no templates yet")
+	return templates.Files(lang, name)
 }
