@@ -1,0 +1,346 @@
+import { ChappeError, closed } from './errors.js'
+import type { Consumer, SubOptions } from './feed.js'
+import type { Machine } from './machine.js'
+import { Trail } from './position.js'
+import { disclose, type Frame, type Member, type Msg } from './wire.js'
+
+/** A message that was received. */
+export interface Message<T = any> {
+  type: 'message'
+  channel: string
+  /** The payload: a JSON value, a string for other text, a Uint8Array for other bytes, undefined for none. */
+  data: T
+  /** Its identity, the same everywhere: `origin.tick.seq`. */
+  stamp: string
+  /** When a relay accepted it, by that relay's clock. */
+  time: Date
+  /** Idempotency id. */
+  id?: string
+  /** Conflation key. */
+  key?: string
+  /** Event name. */
+  event?: string
+  /** User of the publisher; undefined if anonymous or a back end. */
+  from?: string
+}
+
+/** A loss: messages that would have come at this place, and will not. */
+export interface Gap {
+  type: 'gap'
+  /** Where; empty: anywhere in this client's subscriptions. */
+  channels: string[]
+  /** Messages; 0: unknown. */
+  count: number
+  /** Why: docs/protocol.md#7-gaps-policies-and-counts. */
+  reason: string
+}
+
+/** Who came to a channel, or left it. */
+export interface Presence {
+  type: 'presence'
+  channel: string
+  action: 'list' | 'join' | 'leave'
+  members: Member[]
+}
+
+/** What a channel delivers. */
+export type ChannelEvent<T = any> = Message<T> | Gap | Presence
+
+/** Options of a channel. */
+export interface ChannelOptions extends SubOptions {
+  /** Messages held for a loop that is slower than its channel; beyond them the client leaves the channel and resumes later. Default 1024. */
+  buffer?: number
+  /** Ends the subscription. */
+  signal?: AbortSignal
+}
+
+/** Options of one message. */
+export interface PublishOptions {
+  /** Idempotency id, at most 64 bytes: the same id is one message for 2 min. Made if missing. */
+  id?: string
+  /** Conflation key, at most 64 bytes. */
+  key?: string
+  /** Event name, at most 64 of `A-Z a-z 0-9 . _ -`. */
+  event?: string
+  /** Not delivered later than this, in ms. */
+  ttl?: number
+  /** Not delivered to this client. */
+  quiet?: boolean
+  /** When it counts as accepted. Default `local`; the others need a mesh. */
+  ack?: 'local' | 'stored' | 'replicated'
+  signal?: AbortSignal
+}
+
+/** What the relay says to a message. */
+export interface Ack {
+  stamp: string
+  /** The id was known: the stamp is that of the first copy. */
+  dup: boolean
+}
+
+/** Options of a history page. */
+export interface HistoryOptions {
+  /** After this cursor; it wins over `last`. */
+  cursor?: string
+  /** The newest N. */
+  last?: number
+  /** At most this many in the page. */
+  limit?: number
+  signal?: AbortSignal
+}
+
+/** A part of a channel's history, oldest first. */
+export interface Page<T = any> {
+  messages: Message<T>[]
+  /** Of the next page, or of a subscription that continues here. */
+  cursor: string
+  more: boolean
+  /** Messages after the given cursor are no longer kept. */
+  gap?: Gap
+}
+
+/** @internal */
+export function message(m: Msg): Message {
+  const { channel, stamp, id, key, event, from } = m
+  return { type: 'message', channel, data: disclose(m), stamp, time: new Date(Number(stamp.split('.')[1]) / 1000), id, key, event, from }
+}
+
+/** @internal */
+export const gapOf = (f: { channels?: string[]; count?: number; reason: string }): Gap => ({
+  type: 'gap',
+  channels: f.channels ?? [],
+  count: f.count ?? 0,
+  reason: f.reason,
+})
+
+interface Handlers<T> {
+  message: (m: Message<T>) => void
+  gap: (g: Gap) => void
+  presence: (p: Presence) => void
+  /** The subscription ended: refused, or taken away. */
+  error: (e: Error) => void
+}
+
+interface Item {
+  event: ChannelEvent
+  stamp?: string
+  progress?: string // told by the relay behind this event and before the next
+}
+
+/**
+ * A named stream of messages, or a pattern of many. It is followed from the
+ * first loop or handler on, and left by `close()`, by leaving the loop, or by
+ * the signal.
+ *
+ * ```ts
+ * for await (const m of client.channel('rides.42')) console.log(m.data)
+ * ```
+ */
+export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
+  /** @internal */
+  got: Trail
+  /** @internal */
+  paused = false
+  /** @internal */
+  o: ChannelOptions
+  private taken: Trail
+  private queue: Item[] = []
+  private handlers = new Map<keyof Handlers<T>, Set<(e: any) => void>>()
+  private wake: (() => void)[] = []
+  private started: Promise<void> | undefined
+  private grant: [yes: () => void, no: (e: Error) => void] = [() => {}, () => {}]
+  private ended: Error | undefined
+
+  /** @internal */
+  constructor(
+    private readonly m: Machine,
+    /** The channel or pattern that was asked for. */
+    readonly name: string,
+    o: ChannelOptions,
+  ) {
+    this.o = { ...o, cursor: o.cursor || m.stored(name) || undefined }
+    this.got = new Trail(name)
+    this.taken = new Trail(name)
+  }
+
+  /** Begins with the newest n messages, or after a cursor. Before the first loop or handler. */
+  rewind(to: number | string): this {
+    if (this.started) throw new ChappeError('subscribed', 'rewind comes before the first loop or handler')
+    if (typeof to === 'string') this.o.cursor = to
+    else [this.o.last, this.o.cursor] = [to, undefined]
+    return this
+  }
+
+  /**
+   * Follows the channel. Resolves when the relay has granted it, and rejects
+   * with a ChappeError when it refuses. Loops and handlers call it.
+   */
+  subscribe(): Promise<void> {
+    if (this.started && !this.ended) return this.started
+    const signal = this.o.signal
+    this.ended = undefined
+    this.started = new Promise<void>((yes, no) => (this.grant = [yes, no]))
+    this.started.catch(() => {}) // told by the loop and by 'error', too
+    try {
+      if (signal?.aborted) throw signal.reason
+      if (this.o.cursor) {
+        try {
+          this.begin(this.o.cursor)
+        } catch {
+          throw new ChappeError('bad_cursor', 'not a cursor')
+        }
+      }
+      signal?.addEventListener('abort', () => this.leave(signal.reason), { once: true })
+      this.m.join(this.name, this)
+    } catch (e) {
+      this.end(e as Error)
+    }
+    return this.started
+  }
+
+  /** The place after the events that were taken from the loop, or given to a handler. Stored and given as `cursor`, to any relay of any region, it continues there. '' before the channel has begun. */
+  get cursor(): string {
+    return this.taken.cursor() || this.o.cursor || ''
+  }
+
+  /** Calls f for each event. `message` handlers get what a loop would. */
+  on<K extends keyof Handlers<T>>(what: K, f: Handlers<T>[K]): this {
+    if (!this.handlers.has(what)) this.handlers.set(what, new Set())
+    this.handlers.get(what)!.add(f)
+    if (what === 'presence') this.o.presence = true
+    if (what !== 'error') void this.subscribe()
+    if (what === 'message') while (this.queue.length) this.emit(this.take()!)
+    return this
+  }
+
+  /** Undoes `on`. */
+  off<K extends keyof Handlers<T>>(what: K, f: Handlers<T>[K]): this {
+    this.handlers.get(what)?.delete(f)
+    return this
+  }
+
+  /** Publishes a message to this channel. */
+  publish(data: T, o?: PublishOptions): Promise<Ack> {
+    return this.m.publish(this.name, data, o)
+  }
+
+  /** A page of what the relay keeps. */
+  history(o?: HistoryOptions): Promise<Page<T>> {
+    return this.m.history(this.name, o)
+  }
+
+  /** Who is in the channel. */
+  presence(o?: { signal?: AbortSignal }): Promise<Member[]> {
+    return this.m.presence(this.name, o)
+  }
+
+  /** Ends the subscription. What waits is dropped. */
+  close(): void {
+    this.leave(closed())
+  }
+
+  /** All events in their order: messages, gaps and, if asked for, presence. */
+  async *events(): AsyncGenerator<ChannelEvent<T>, void, undefined> {
+    void this.subscribe()
+    try {
+      for (;;) {
+        const event = this.take()
+        if (event) yield event
+        else if (this.ended) {
+          if ((this.ended as ChappeError).code === 'closed') return
+          throw this.ended
+        } else await new Promise<void>((woken) => this.wake.push(woken))
+      }
+    } finally {
+      this.close()
+    }
+  }
+
+  /** The messages. Gaps and presence go to their handlers, in their turn. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Message<T>, void, undefined> {
+    for await (const e of this.events()) {
+      if (e.type === 'message') yield e
+      else this.emit(e)
+    }
+  }
+
+  /** @internal */
+  begin(cursor: string): void {
+    this.got.begin(cursor)
+    this.taken.begin(cursor)
+  }
+
+  /** @internal */
+  push(f: Frame): void {
+    const event: ChannelEvent =
+      f.t === 'msg'
+        ? message(f as unknown as Msg)
+        : f.t === 'gap'
+          ? gapOf(f as any)
+          : { type: 'presence', channel: f.channel, action: f.action, members: f.members ?? [] }
+    if (this.handlers.get('message')?.size) {
+      if (f.t === 'msg') this.taken.message(f.channel, f.stamp)
+      this.emit(event)
+      return
+    }
+    this.queue.push({ event, stamp: f.t === 'msg' ? f.stamp : undefined })
+    this.wakeAll()
+    if (this.queue.length >= (this.o.buffer || 1024)) {
+      this.paused = true
+      this.m.sync()
+    }
+  }
+
+  /** @internal */
+  progress(cursor: string): void {
+    this.got.progress(cursor)
+    const behind = this.queue[this.queue.length - 1]
+    if (behind) behind.progress = cursor
+    else this.taken.progress(cursor)
+  }
+
+  /** @internal */
+  granted(): void {
+    this.grant[0]()
+  }
+
+  /** @internal */
+  end(e: Error, quietly = (e as ChappeError).code === 'closed'): void {
+    if (this.ended) return
+    this.ended = e
+    this.grant[1](e)
+    this.wakeAll()
+    if (!quietly) this.emit(e)
+  }
+
+  private leave(why: Error): void {
+    if (!this.started || this.ended) return
+    this.queue = []
+    this.paused = false
+    this.o.cursor = this.cursor || undefined // where a later loop goes on
+    this.m.part(this.name, this)
+    this.end(why, true)
+  }
+
+  private take(): ChannelEvent | undefined {
+    const item = this.queue.shift()
+    if (!item) return undefined
+    if (item.stamp) this.taken.message((item.event as Message).channel, item.stamp)
+    if (item.progress) this.taken.progress(item.progress)
+    if (this.paused && this.queue.length <= (this.o.buffer || 1024) / 2) {
+      this.paused = false
+      this.m.again(this.name)
+    }
+    return item.event
+  }
+
+  private emit(e: ChannelEvent | Error): void {
+    const all = this.handlers.get(e instanceof Error ? 'error' : e.type)
+    for (const f of [...(all ?? [])]) this.m.guard(() => f(e))
+    if (!(e instanceof Error) && e.type === 'gap') this.m.emit('gap', e)
+  }
+
+  private wakeAll(): void {
+    for (const woken of this.wake.splice(0)) woken()
+  }
+}

@@ -1,0 +1,96 @@
+import { Channel, type Ack, type ChannelOptions, type HistoryOptions, type Page, type PublishOptions } from './channel.js'
+import { env, type Env } from './env.js'
+import type { Kind } from './link.js'
+import { Machine, type ClientEvents, type State } from './machine.js'
+import { baseOf } from './pace.js'
+import { Tabs } from './tabs.js'
+import type { TokenSource } from './token.js'
+import type { Member } from './wire.js'
+
+/** Options of a client. None is needed for an anonymous one. */
+export interface Options {
+  /** A token or API key, or a function that brings one: at the first connection, shortly before the present one ends, and when the relay refused it. */
+  token?: TokenSource
+  /** Transports that may be used, the best first. Default: WebTransport (where UDP works and the relay has it), WebSocket, event stream, long polling. */
+  transports?: Exclude<Kind, 'tab'>[]
+  /** One connection for all tabs of this origin with the same relay. Default: yes, unless `token` is a fixed text; then give a name that tells users apart. */
+  share?: boolean | string
+  /** Looks for the nearest of the regions that the relay tells, and moves there without a loss. Default: yes. */
+  nearest?: boolean
+  /** Where cursors are kept, as `sessionStorage`: a page that is loaded again goes on where it was. */
+  store?: Pick<Storage, 'getItem' | 'setItem'>
+  /** Names the application in the relay's log line. */
+  agent?: string
+  /** Closes the client. */
+  signal?: AbortSignal
+  /** @internal */
+  env?: Partial<Env>
+}
+
+/**
+ * A connection to a relay, or the wish for one: it connects when it is first
+ * used, comes back by itself, and never loses or repeats a message without
+ * saying so.
+ *
+ * ```ts
+ * const client = new Chappe('https://relay.example', { token: () => fetch('/token').then((r) => r.text()) })
+ * for await (const m of client.channel('rides.42')) console.log(m.data)
+ * ```
+ */
+export class Chappe {
+  private readonly m: Machine
+
+  /** @param url of the relay, in front of /v1: http, https, ws or wss. Further ones are tried in order when the first cannot be reached. */
+  constructor(url: string | string[], o: Options = {}) {
+    const homes = [url].flat().map(baseOf)
+    const at = Object.create(env, Object.getOwnPropertyDescriptors(o.env ?? {})) as Env
+    const { token, transports = ['wt', 'ws', 'sse', 'poll'], nearest = true, store, share = typeof token !== 'string' } = o
+    const agent = `chappe-js/1${o.agent ? ` ${o.agent}` : ''}`
+    this.m = new Machine(at, { homes, token, transports, nearest, agent, store })
+    if (share && at.locks && at.BroadcastChannel) this.m.tabs = new Tabs(this.m, `chappe:${homes[0]}:${share}`)
+    if (o.signal?.aborted) this.close()
+    o.signal?.addEventListener('abort', () => this.close(), { once: true })
+  }
+
+  /** Where the client stands now. */
+  get state(): State {
+    return this.m.state
+  }
+
+  /** A channel, as `rides.42`, or a pattern, as `rides.*` or `rides.>`. Those of one name share one subscription. */
+  channel<T = any>(name: string, o: ChannelOptions = {}): Channel<T> {
+    return new Channel<T>(this.m, name, o)
+  }
+
+  /** Publishes a message. Resolves when the relay has it; goes on over lost connections until the signal aborts. Rejects with a ChappeError if refused. */
+  publish(channel: string, data: unknown, o?: PublishOptions): Promise<Ack> {
+    return this.m.publish(channel, data, o)
+  }
+
+  /** A page of what the relay keeps of a channel or pattern. */
+  history<T = any>(channel: string, o?: HistoryOptions): Promise<Page<T>> {
+    return this.m.history(channel, o)
+  }
+
+  /** Who is in a channel. */
+  presence(channel: string, o?: { signal?: AbortSignal }): Promise<Member[]> {
+    return this.m.presence(channel, o)
+  }
+
+  /** Calls f for each event. */
+  on<K extends keyof ClientEvents>(what: K, f: ClientEvents[K]): this {
+    this.m.on(what, f)
+    return this
+  }
+
+  /** Undoes `on`. */
+  off<K extends keyof ClientEvents>(what: K, f: ClientEvents[K]): this {
+    this.m.off(what, f)
+    return this
+  }
+
+  /** Ends all channels and the connection, for good. */
+  close(): void {
+    this.m.close()
+  }
+}

@@ -1,0 +1,85 @@
+import { env } from './env.js'
+import type { Loss } from './errors.js'
+
+// Pace of reconnecting (CLIENTS §4), in milliseconds. The window is what keeps a
+// wave of lost clients from arriving at once; the backoff is for what comes after.
+const base = 500
+const cap = 30_000
+const stable = 30_000 // a connection that lived this long clears the failures before it
+const flap = 1000 // a drain sooner than this after the welcome is no plan but a fault
+
+const ceiling = (failures: number) => Math.min(cap, base * 2 ** failures)
+
+/** Full jitter. */
+export const backoff = (failures: number): number => env.random() * ceiling(failures)
+
+/** Decides when and where to connect. */
+export class Pacer {
+  /** The relays of this round, best first. */
+  private round: string[]
+  private at = 0
+  private window = 0
+  private failures = 0
+
+  constructor(
+    /** As configured or found to be near, best first. */
+    public home: string[],
+  ) {
+    this.round = home
+  }
+
+  get target(): string {
+    return this.round[this.at]!
+  }
+
+  /** Records the advice of a relay that accepted us. */
+  welcomed(url: string, window: number, told?: string[]): void {
+    this.window = window || this.window
+    this.begin(url, acceptable(url, told))
+  }
+
+  /** Makes a new round: first, then the told alternatives, then home. */
+  private begin(first: string, told: string[]): void {
+    this.round = [...new Set([first, ...told, ...this.home])]
+    this.at = 0
+  }
+
+  /** How long to wait before the next attempt. lived: how long the connection was live; 0 if it never was. */
+  next(loss: Loss, lived: number): number {
+    if (lived >= stable) this.failures = 0
+    if (loss.drained && lived >= flap) {
+      const here = this.target
+      const [to, ...more] = acceptable(here, loss.moved)
+      if (to) this.begin(to, [...more, here])
+      return 0
+    }
+    if (!lived && !loss.auth) this.at = (this.at + 1) % this.round.length
+    const n = this.failures++
+    if (loss.delay) return loss.delay
+    // The first attempt makes the peak of a storm: the window, not the backoff, spreads it.
+    const window = lived && this.window
+    return env.random() * (window ? Math.max(window, n && ceiling(n)) : ceiling(n))
+  }
+}
+
+/** A base URL without a trailing slash, of scheme http or https. Throws what is none. */
+export function baseOf(raw: string): string {
+  const u = new URL(raw.replace(/^ws/, 'http'))
+  if (!/^https?:/.test(u.protocol)) throw new TypeError(`not the url of a relay: ${raw}`)
+  return u.origin + u.pathname.replace(/\/+$/, '')
+}
+
+/**
+ * The told URLs that may get our credentials: absolute, of a scheme we speak,
+ * and not in the clear where the one who told them was not.
+ */
+export function acceptable(from: string, told: string[] = []): string[] {
+  return told.flatMap((t) => {
+    try {
+      const url = baseOf(t)
+      return url[4] === 's' || from[4] !== 's' ? [url] : []
+    } catch {
+      return []
+    }
+  })
+}

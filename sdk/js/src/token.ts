@@ -1,0 +1,78 @@
+import { env } from './env.js'
+
+/** A token, or what brings one when it is needed: at the first connection, shortly before the present one ends, and when the relay refused it. */
+export type TokenSource = string | (() => string | Promise<string>)
+
+/**
+ * The credentials: a token, and for a session the resume ticket of an earlier
+ * one, which costs the relay less than a token (CLIENTS §2).
+ */
+export class Credentials {
+  /** Whether a new token can be had. */
+  readonly renewable: boolean
+  private token: string
+  private ends = Infinity
+  private ticket = ''
+  private asked: Promise<string> | undefined // one question at a time
+
+  constructor(private readonly source: TokenSource = '') {
+    this.renewable = typeof source !== 'string'
+    this.token = typeof source === 'string' ? source : ''
+  }
+
+  /** What to present in hello. */
+  async show(): Promise<{ token?: string; resume?: string }> {
+    if (env.now() < this.ends) {
+      if (this.ticket) return { resume: this.ticket }
+    } else if (this.renewable) this.token = ''
+    return { token: (await this.bearer()) || undefined }
+  }
+
+  /** A token for a plain request; '' for an anonymous client. */
+  async bearer(): Promise<string> {
+    if (this.token || typeof this.source === 'string') return this.token
+    const source = this.source
+    this.asked ??= (async () => source())()
+    try {
+      this.token = await this.asked
+    } finally {
+      this.asked = undefined
+    }
+    if (!this.token) throw new Error('the token callback brought none')
+    this.ends = Infinity
+    return this.token
+  }
+
+  /** Brings a new token in any case. The ticket, which speaks of the old one's grants, is not shown again. */
+  fresh(): Promise<string> {
+    this.ticket = ''
+    return this.renew(this.token)
+  }
+
+  /** Brings a token other than old, unless that has happened already. */
+  renew(old: string): Promise<string> {
+    if (this.renewable && this.token === old) this.token = ''
+    return this.bearer()
+  }
+
+  /** Records what a relay said of the credentials. expires: Unix ms, 0 or none for never. */
+  accepted(ticket?: string, expires?: number): void {
+    this.ticket = ticket || this.ticket
+    this.ends = expires || Infinity
+  }
+
+  /** Records that the credentials were refused, and reports whether there are others to try. */
+  refused(): boolean {
+    const others = !!this.ticket || this.renewable
+    if (!this.ticket && this.renewable) this.token = ''
+    this.ticket = ''
+    return others
+  }
+
+  /** Milliseconds until a new token should be brought: a random moment in the last minute, or in the last quarter of a short life. */
+  renewal(expires: number): number {
+    const left = expires - env.now()
+    const margin = Math.min(60_000, left / 4)
+    return Math.max(1000, left - margin + (env.random() * margin) / 2)
+  }
+}
