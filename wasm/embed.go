@@ -7,4 +7,5 @@ import "embed"
 // Kits are the folders of the kits. Tests among them are for this repository.
 //
 //go:embed abi/*.go go/*.go go/batch go/connect go/deliver go/disconnect go/history go/presence go/publish go/subscribe go/timer
+//go:embed rust/Cargo.toml rust/src assemblyscript/assembly
 var Kits embed.FS

@@ -26,7 +26,9 @@ type kit struct {
 }
 
 var kits = map[string][]kit{
-	"go": {{"go", "chappe", goPaths}, {"abi", "chappe/abi", goPaths}},
+	"go":             {{"go", "chappe", goPaths}, {"abi", "chappe/abi", goPaths}},
+	"rust":           {{"rust", "chappe", nil}},
+	"assemblyscript": {{"assemblyscript/assembly", "assembly", nil}},
 }
 
 // Langs returns the languages that there are templates for, sorted.
@@ -64,6 +66,9 @@ func Files(lang, name string) (map[string][]byte, error) {
 			}
 			if k.rewrite != nil {
 				text = k.rewrite(name, text)
+			}
+			if rel == "index.ts" {
+				rel = "chappe.ts" // beside the project's own
 			}
 			out[path.Join(k.to, rel)] = text
 		}); err != nil {

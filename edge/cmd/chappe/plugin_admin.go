@@ -45,6 +45,9 @@ func unanswered(c *api.Client, err error) error {
 		if no.Status == http.StatusUnauthorized {
 			return fmt.Errorf("%w; give the node's admin token with -token or CHAPPE_ADMIN_TOKEN", err)
 		}
+		if no.Code == "not_found" && strings.HasPrefix(no.Text, "no such route") {
+			return fmt.Errorf("the node at %s takes no plugins: its configuration has no plugins.keys (or this is not its admin port)", c.URL)
+		}
 		return err
 	case errors.As(err, &lost):
 		return fmt.Errorf("nobody answers at %s: %v; -admin or CHAPPE_ADMIN_URL names another node", c.URL, errors.Unwrap(lost))

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chappe-relay/chappe/plugins"
+	"github.com/chappe-relay/chappe/wasm/templates"
 )
 
 const pluginPage = "../../../docs/plugins.md"
@@ -69,6 +70,26 @@ func TestPluginPage(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// TestPluginPageShowsTheTemplates: the code on the page is that of the templates.
+func TestPluginPageShowsTheTemplates(t *testing.T) {
+	page, err := os.ReadFile(pluginPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := regexp.MustCompile("(?s)<!-- template: ([a-z]+) (\\S+) -->\n```[a-z]+\n(.*?)```\n").FindAllStringSubmatch(string(page), -1)
+	if n := strings.Count(string(page), "<!-- template:"); n != len(all) || n == 0 {
+		t.Fatalf("%d pieces of templates and %d that can be read", n, len(all))
+	}
+	for _, m := range all {
+		files, err := templates.Files(m[1], "nodebug")
+		if err != nil {
+			t.Errorf("%s: %v", m[1], err)
+		} else if !strings.Contains(string(files[m[2]]), m[3]) {
+			t.Errorf("%s of the template for %s does not hold what the page shows", m[2], m[1])
+		}
 	}
 }
 
