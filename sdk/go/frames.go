@@ -70,6 +70,13 @@ func (l *link) subbed(f *wire.Subbed) {
 	c := l.c
 	c.mu.Lock()
 	s := c.subs[f.Channel]
+	if s != nil && f.Pass != "" {
+		s.pass = f.Pass
+	}
+	if s != nil && s.standing && f.Ref == 0 && f.Cursor == "" { // only a newer pass
+		c.mu.Unlock()
+		return
+	}
 	if s == nil || !s.sent || s.ref != f.Ref {
 		if s == nil && f.Ref == 0 {
 			c.granted[f.Channel] = f.Cursor

@@ -155,7 +155,7 @@ func (l *link) open(token, ticket string) {
 // wishLocked returns the sub frame that puts s where it stood.
 func (s *Subscription) wishLocked(ref uint32) wire.Sub {
 	s.sent, s.standing, s.ref = true, false, ref
-	w := wire.Sub{Ref: ref, Channel: s.name, Policy: s.opts.Policy, Presence: s.opts.Presence, Cursor: s.got.cursor()}
+	w := wire.Sub{Ref: ref, Channel: s.name, Policy: s.opts.Policy, Presence: s.opts.Presence, Cursor: s.got.cursor(), Pass: s.pass}
 	if !s.began && w.Cursor == "" {
 		w.Last = s.opts.Last
 	}

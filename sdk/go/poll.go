@@ -81,6 +81,7 @@ func (t *stream) grant(o *opening, frames []wire.Frame) {
 	for _, f := range frames {
 		switch f := f.(type) {
 		case *wire.Subbed:
+			t.admitted(f)
 			o.granted = append(o.granted, f)
 			said[f.Channel] = true
 		case *wire.Err:

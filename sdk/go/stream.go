@@ -115,6 +115,11 @@ func (t *stream) open(v *visit) *opening {
 		}
 	}
 	slices.Sort(o.query["channel"])
+	if slices.ContainsFunc(o.subs, func(s *Subscription) bool { return s.pass != "" }) {
+		for _, name := range o.query["channel"] {
+			o.query.Add("pass", c.subs[name].pass) // in the order of the channels
+		}
+	}
 	o.cursor = c.cursor
 	if len(o.subs) == 0 {
 		return nil
@@ -241,6 +246,16 @@ func (t *stream) stand(o *opening) {
 	o.granted = nil
 }
 
+// admitted keeps the word that plugins let a subscription in.
+func (t *stream) admitted(f *wire.Subbed) {
+	c := t.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.subs[f.Channel]; s != nil && f.Pass != "" {
+		s.pass = f.Pass
+	}
+}
+
 // moved records the position behind all that was received.
 func (t *stream) moved(cursor string) {
 	c := t.c
@@ -258,7 +273,10 @@ func (t *stream) handle(o *opening, f wire.Frame) (end loss, over bool) {
 	case *wire.Welcome:
 		t.welcomed(o, f)
 	case *wire.Subbed:
-		o.granted = append(o.granted, f)
+		t.admitted(f)
+		if f.Cursor != "" {
+			o.granted = append(o.granted, f)
+		}
 	case *wire.Unsubbed:
 		t.lose(f.Channel, &Error{Code: f.Code, Text: f.Text})
 	case *wire.Err:
