@@ -7,6 +7,7 @@ import (
 
 	"github.com/chappe-relay/chappe/relay/log"
 	"github.com/chappe-relay/chappe/relay/policy"
+	"github.com/chappe-relay/chappe/relay/wire"
 )
 
 // A message whose plugin chooses among readers is judged when a reader comes to
@@ -35,6 +36,7 @@ type view struct {
 	refused []policy.Digest // versions that show this reader nothing
 
 	asking bool          // it sits in a panel
+	turn   uint32        // counts changes of tags: what was judged by others does not count
 	n      uint8         // how many entries are judged
 	digest policy.Digest // by whom
 	from   uint64        // index of the first of them; while asking, of the one waited for
@@ -63,14 +65,11 @@ func (s *Session) showsLocked(e *sub, m *log.Entry) shown {
 	if slices.Contains(v.refused, f.Digest) {
 		return hidden
 	}
-	t := v.find(f.Digest)
-	switch {
-	case t == nil:
-		return unknown
-	case !f.Match.Matches(t):
+	if t := v.find(f.Digest); t != nil && (!f.Deliver || !f.Match.Matches(t)) {
+		if f.Match.Matches(t) {
+			return visible
+		}
 		return hidden
-	case !f.Deliver:
-		return visible
 	}
 	i := e.next - v.from
 	switch {
@@ -79,7 +78,7 @@ func (s *Session) showsLocked(e *sub, m *log.Entry) shown {
 	case v.bits>>i&1 == 1:
 		return visible
 	}
-	return hidden
+	return hidden // or its plugin could not say who it is: closed, and asked again later
 }
 
 // waitLocked lets a subscription wait for its verdict. Where order matters, the
@@ -176,6 +175,7 @@ type seat struct {
 	e    *sub
 	from uint64
 	tags *policy.Tags // nil: it gets nothing of this version
+	turn uint32       // of the view, when it sat down
 	n    int
 	bits uint64
 }
@@ -202,7 +202,7 @@ func (p *panel) seat(e *sub) (seat, bool) {
 	s := e.session
 	s.mu.Lock()
 	v := &e.more.view
-	at := seat{e: e, from: v.from, tags: v.find(p.digest)}
+	at := seat{e: e, from: v.from, tags: v.find(p.digest), turn: v.turn}
 	ask := at.tags == nil && !slices.Contains(v.refused, p.digest)
 	gone, c := e.gone || s.ended, s.clientLocked()
 	s.mu.Unlock()
@@ -212,8 +212,14 @@ func (p *panel) seat(e *sub) (seat, bool) {
 	tags, err := p.host.cfg.Policy.Retag(c, e.log.Name, p.digest)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err != nil {
+	switch {
+	case err != nil && err.Code == wire.CodePlugin: // it could not say: nothing now, and asked again for what comes
+		return at, true
+	case err != nil:
 		v.refused = append(v.refused[:len(v.refused):len(v.refused)], p.digest)
+		return at, true
+	case v.turn != at.turn: // it has other tags meanwhile
+		at.tags = v.find(p.digest)
 		return at, true
 	}
 	tags.Digest, tags.User = p.digest, policy.HashUser(c.Identity.User)
@@ -300,6 +306,9 @@ func (at *seat) rise(d policy.Digest) {
 	s.mu.Lock()
 	v := &at.e.more.view
 	v.asking, v.digest, v.from, v.n, v.bits = false, d, at.from, uint8(at.n), at.bits
+	if v.turn != at.turn { // judged by tags that it no longer has
+		v.n = 0
+	}
 	s.mu.Unlock()
 	at.e.Mark()
 }

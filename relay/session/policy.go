@@ -101,6 +101,7 @@ func (s *Session) retag(name string, tags []policy.Tags, err *wire.Err) (ended b
 	case len(tags) > 0 || e.more != nil:
 		v := &e.moreLocked().view
 		v.tags, v.refused, v.n = tags, nil, 0
+		v.turn++
 		if len(tags) > 0 {
 			s.sayLocked(&wire.Subbed{Channel: name, Pass: s.host.cfg.Authority.SealPass(s.who, name, tags)})
 		}

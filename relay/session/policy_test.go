@@ -24,6 +24,8 @@ type plugin struct {
 	deny      string // a channel or user that is refused
 	level     map[string]uint32
 	stale     bool
+	failing   bool   // retag fails
+	before    func() // runs before the next delivery
 	connects  []string
 	asked     []string // subscribe hook: user and name
 	retagged  int
@@ -85,6 +87,9 @@ func (p *plugin) Disconnect(_ *policy.Client, code wire.CloseCode) { p.left = ap
 
 func (p *plugin) Retag(c *policy.Client, name string, d policy.Digest) (policy.Tags, *wire.Err) {
 	p.retagged++
+	if p.failing {
+		return policy.Tags{}, &wire.Err{Code: wire.CodePlugin}
+	}
 	if err := p.refused(name); err != nil {
 		return policy.Tags{}, err
 	}
@@ -100,6 +105,9 @@ func (p *plugin) Judge(_ policy.Digest, ask func(policy.Judge)) {
 }
 
 func (p *plugin) Deliver(readers []*policy.Tags, run []policy.Question) {
+	if p.before != nil {
+		p.before()
+	}
 	for _, q := range run {
 		p.delivered++
 		for i, r := range readers {
@@ -474,5 +482,50 @@ func TestPluginHearsOfPresenceAndEnd(t *testing.T) {
 	q.s.End(&wire.CloseError{Close: wire.CloseTimeout})
 	if !slices.Equal(p.presence, []string{"a.b true", "a.b false"}) || !slices.Equal(p.left, []wire.CloseCode{wire.CloseTimeout}) {
 		t.Errorf("presence %q, end %v", p.presence, p.left)
+	}
+}
+
+// A version that cannot say who a reader is hides its messages, and is asked again
+// for those that come later.
+func TestFailingRetagIsAskedAgain(t *testing.T) {
+	p := &plugin{deliver: true, failing: true}
+	g := newPlugged(t, p)
+	alice := g.hello(as("alice", wire.Sub{Channel: "a.b"}))
+	alice.frames()
+	p.digest = policy.Digest{7}
+	g.publish("a.b", "odd 1")
+	alice.frames()
+	p.judge()
+	if got := texts(alice.frames()); len(got) != 0 || len(p.judging) != 0 {
+		t.Fatalf("shown %q, %d questions", got, len(p.judging))
+	}
+	p.failing = false
+	g.publish("a.b", "odd 2")
+	alice.frames()
+	p.judge()
+	if got := texts(alice.frames()); !slices.Equal(got, []string{"odd 2"}) {
+		t.Errorf("later: %q", got)
+	}
+}
+
+// What was judged by tags that a reader no longer has does not count.
+func TestTagsChangeWhileAsking(t *testing.T) {
+	p := &plugin{deliver: true}
+	g := newPlugged(t, p)
+	alice := g.hello(as("alice", wire.Sub{Channel: "a.b"}))
+	alice.frames()
+	g.publish("a.b", "odd", "even")
+	alice.frames() // she waits
+	p.before = func() {
+		p.before = nil
+		p.level["alice"] = 2
+		g.host.Reauthorise(func(string) bool { return true })
+	}
+	var got []string
+	for p.judge() > 0 {
+		got = append(got, texts(alice.frames())...)
+	}
+	if !slices.Equal(got, []string{"even"}) {
+		t.Errorf("got %q", got)
 	}
 }
