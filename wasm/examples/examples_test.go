@@ -82,6 +82,23 @@ func play(t *testing.T, name string, wasm []byte) {
 	}
 }
 
+// Every example's manifest is one.
+func TestManifests(t *testing.T) {
+	found, err := filepath.Glob("*/plugin.json")
+	if err != nil || len(found) != 7 {
+		t.Fatalf("%d manifests, %v", len(found), err)
+	}
+	for _, file := range found {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, err := manifest.Parse(text); err != nil || m.Name != filepath.Dir(file) {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
 // A guest with a collector stays within its memory, however many calls there are.
 func TestMemoryStaysBounded(t *testing.T) {
 	for _, name := range assemblyScript {

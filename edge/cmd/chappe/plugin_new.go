@@ -58,7 +58,7 @@ EXAMPLE
 }
 
 func newProject(e *env, lang, name string) error {
-	files, err := templateFiles(lang, name)
+	files, err := templates.Files(lang, name)
 	if err != nil {
 		return err
 	}
@@ -78,11 +78,14 @@ func newProject(e *env, lang, name string) error {
 	}
 	_, err = fmt.Fprintf(e.stdout, `%s: a plugin in %s, %s
     cd %s
-    chappe plugin build
+%s    chappe plugin build
     chappe plugin test
-`, shown(name), lang, plural(len(files), "file", "files"), name)
+`, shown(name), lang, plural(len(files), "file", "files"), name, first[lang])
 	return err
 }
+
+// first is what a language wants done before the first build.
+var first = map[string]string{"assemblyscript": "    npm install\n"}
 
 // writeNew writes a file that is not there yet.
 func writeNew(path string, text []byte) error {
@@ -92,8 +95,4 @@ func writeNew(path string, text []byte) error {
 	}
 	_, err = f.Write(text)
 	return errors.Join(err, f.Close())
-}
-
-func templateFiles(lang, name string) (map[string][]byte, error) {
-	return templates.Files(lang, name)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 )
@@ -78,6 +79,9 @@ func buildRust(ctx context.Context, e *env, dir, out string) error {
 			return fmt.Errorf("the library of Rust for %s is missing; install it: rustup target add %s (Debian's Rust: apt install libstd-rust-dev-wasm32 lld)", rustTarget, rustTarget)
 		}
 	}
+	if err := t.linker(); err != nil {
+		return err
+	}
 	said, err := t.run("cargo", "build", "--release", "--target", rustTarget, "--message-format=json-render-diagnostics")
 	if err != nil {
 		return err
@@ -87,6 +91,23 @@ func buildRust(ctx context.Context, e *env, dir, out string) error {
 		return err
 	}
 	return place(made, out)
+}
+
+// linker finds a linker where Rust does not bring its own, as Debian's does not.
+func (t *tool) linker() error {
+	const variable = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER"
+	root := t.ask("rustc", "--print", "sysroot")
+	own, err := filepath.Glob(filepath.Join(root, "lib", "rustlib", "*", "bin", "rust-lld*"))
+	if os.Getenv(variable) != "" || root == "" || err != nil || len(own) > 0 {
+		return nil
+	}
+	for _, name := range []string{"wasm-ld-14", "wasm-ld"} { // Debian 12's libraries want the former
+		if _, err := exec.LookPath(name); err == nil {
+			t.env = append(t.env, variable+"="+name)
+			return nil
+		}
+	}
+	return errors.New("the linker for WebAssembly is missing: wasm-ld is not on PATH; install it: apt install lld (Debian 12: lld-14)")
 }
 
 // artifact finds the module in what cargo says in JSON: where it lies depends on
@@ -132,7 +153,7 @@ func buildAssemblyScript(ctx context.Context, e *env, dir, out string) error {
 	}
 	asc := filepath.Join("node_modules", "assemblyscript", "bin", "asc.js")
 	if _, err := os.Stat(filepath.Join(dir, asc)); err != nil {
-		return fmt.Errorf("AssemblyScript is missing: it is not in %s; run once, in %s: npm install", shown(filepath.Join(dir, "node_modules")), shown(dir))
+		return fmt.Errorf("AssemblyScript is missing: it is not in %s; run npm install there, once", shown(filepath.Join(dir, "node_modules")))
 	}
 	t := tool{ctx: ctx, dir: dir, stderr: e.stderr}
 	_, err := t.run("node", asc, "--target", "release", "--outFile", within(dir, out))

@@ -30,7 +30,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"node": node, "stop": stop, "fetch": fetch, "cursor": cursor, "lines": lines, "await": await,
+			"node": node, "end": stop, "fetch": fetch, "cursor": cursor, "lines": lines, "await": await,
 		},
 		RequireExplicitExec: true,
 	})
