@@ -1,8 +1,9 @@
 import { ChappeError, closed } from './errors.js'
 import type { Consumer, SubOptions } from './feed.js'
-import type { Machine } from './machine.js'
+import { call, type Machine } from './machine.js'
 import { Trail } from './position.js'
-import { disclose, type Frame, type Member, type Msg } from './wire.js'
+import { publish } from './publish.js'
+import { bytesOf, type Frame, type Member } from './wire.js'
 
 /** A message that was received. */
 export interface Message<T = any> {
@@ -99,19 +100,12 @@ export interface Page<T = any> {
   gap?: Gap
 }
 
-/** @internal */
-export function message(m: Msg): Message {
-  const { channel, stamp, id, key, event, from } = m
-  return { type: 'message', channel, data: disclose(m), stamp, time: new Date(Number(stamp.split('.')[1]) / 1000), id, key, event, from }
+export function messageOf({ channel, stamp, id, key, event, from, data, enc }: Frame): Message {
+  const time = new Date(stamp.split('.')[1] / 1000)
+  return { type: 'message', channel, data: enc === 'base64' ? bytesOf(data) : data, stamp, time, id, key, event, from }
 }
 
-/** @internal */
-export const gapOf = (f: { channels?: string[]; count?: number; reason: string }): Gap => ({
-  type: 'gap',
-  channels: f.channels ?? [],
-  count: f.count ?? 0,
-  reason: f.reason,
-})
+export const gapOf = ({ channels = [], count = 0, reason }: Frame): Gap => ({ type: 'gap', channels, count, reason })
 
 interface Handlers<T> {
   message: (m: Message<T>) => void
@@ -123,7 +117,6 @@ interface Handlers<T> {
 
 interface Item {
   event: ChannelEvent
-  stamp?: string
   progress?: string // told by the relay behind this event and before the next
 }
 
@@ -145,10 +138,10 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
   o: ChannelOptions
   private taken: Trail
   private queue: Item[] = []
-  private handlers = new Map<keyof Handlers<T>, Set<(e: any) => void>>()
+  private handlers = new Map<string, Set<(e: any) => void>>()
   private wake: (() => void)[] = []
   private started: Promise<void> | undefined
-  private grant: [yes: () => void, no: (e: Error) => void] = [() => {}, () => {}]
+  private grant!: [yes: () => void, no: (e: Error) => void]
   private ended: Error | undefined
 
   /** @internal */
@@ -156,18 +149,16 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
     private readonly m: Machine,
     /** The channel or pattern that was asked for. */
     readonly name: string,
-    o: ChannelOptions,
+    o: ChannelOptions = {},
   ) {
-    this.o = { ...o, cursor: o.cursor || m.stored(name) || undefined }
+    this.o = { ...o, cursor: o.cursor || m.stored(name) }
     this.got = new Trail(name)
     this.taken = new Trail(name)
   }
 
   /** Begins with the newest n messages, or after a cursor. Before the first loop or handler. */
   rewind(to: number | string): this {
-    if (this.started) throw new ChappeError('subscribed', 'rewind comes before the first loop or handler')
-    if (typeof to === 'string') this.o.cursor = to
-    else [this.o.last, this.o.cursor] = [to, undefined]
+    this.o = { ...this.o, cursor: '', [typeof to === 'string' ? 'cursor' : 'last']: to }
     return this
   }
 
@@ -176,24 +167,18 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
    * with a ChappeError when it refuses. Loops and handlers call it.
    */
   subscribe(): Promise<void> {
-    if (this.started && !this.ended) return this.started
-    const signal = this.o.signal
+    if (this.started && (this.ended as ChappeError)?.code !== 'closed') return this.started
+    const { signal, cursor } = this.o
     this.ended = undefined
-    this.started = new Promise<void>((yes, no) => (this.grant = [yes, no]))
+    this.started = new Promise<void>((...both) => (this.grant = both))
     this.started.catch(() => {}) // told by the loop and by 'error', too
+    signal?.addEventListener('abort', () => this.leave(signal.reason), { once: true })
     try {
-      if (signal?.aborted) throw signal.reason
-      if (this.o.cursor) {
-        try {
-          this.begin(this.o.cursor)
-        } catch {
-          throw new ChappeError('bad_cursor', 'not a cursor')
-        }
-      }
-      signal?.addEventListener('abort', () => this.leave(signal.reason), { once: true })
+      signal?.throwIfAborted()
+      if (cursor) this.begin(cursor)
       this.m.join(this.name, this)
     } catch (e) {
-      this.end(e as Error)
+      this.end(e instanceof ChappeError || signal?.aborted ? (e as Error) : new ChappeError('bad_cursor'))
     }
     return this.started
   }
@@ -209,7 +194,7 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
     this.handlers.get(what)!.add(f)
     if (what === 'presence') this.o.presence = true
     if (what !== 'error') void this.subscribe()
-    if (what === 'message') while (this.queue.length) this.emit(this.take()!)
+    if (what === 'message') for (let e = this.take(); e; e = this.take()) this.emit(e.type, e)
     return this
   }
 
@@ -221,17 +206,18 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
 
   /** Publishes a message to this channel. */
   publish(data: T, o?: PublishOptions): Promise<Ack> {
-    return this.m.publish(this.name, data, o)
+    return publish(this.m, this.name, data, o)
   }
 
   /** A page of what the relay keeps. */
-  history(o?: HistoryOptions): Promise<Page<T>> {
-    return this.m.history(this.name, o)
+  async history({ signal, ...which }: HistoryOptions = {}): Promise<Page<T>> {
+    const { messages = [], cursor = '', more = false, gap } = await this.m.request({ t: 'history', channel: this.name, ...which }, signal)
+    return { messages: messages.map(messageOf), cursor, more, gap: gap && gapOf(gap) }
   }
 
   /** Who is in the channel. */
-  presence(o?: { signal?: AbortSignal }): Promise<Member[]> {
-    return this.m.presence(this.name, o)
+  async presence(o?: { signal?: AbortSignal }): Promise<Member[]> {
+    return (await this.m.request({ t: 'presence', channel: this.name }, o?.signal)).members ?? []
   }
 
   /** Ends the subscription. What waits is dropped. */
@@ -246,10 +232,12 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
       for (;;) {
         const event = this.take()
         if (event) yield event
-        else if (this.ended) {
-          if ((this.ended as ChappeError).code === 'closed') return
+        else if (!this.ended) await new Promise<void>((woken) => this.wake.push(woken))
+        else if ((this.ended as ChappeError).code === 'closed') return
+        else {
+          this.started = undefined // told: who begins again asks again
           throw this.ended
-        } else await new Promise<void>((woken) => this.wake.push(woken))
+        }
       }
     } finally {
       this.close()
@@ -260,7 +248,7 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
   async *[Symbol.asyncIterator](): AsyncGenerator<Message<T>, void, undefined> {
     for await (const e of this.events()) {
       if (e.type === 'message') yield e
-      else this.emit(e)
+      else this.emit(e.type, e)
     }
   }
 
@@ -272,18 +260,11 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
 
   /** @internal */
   push(f: Frame): void {
+    const { channel, action, members = [] } = f
     const event: ChannelEvent =
-      f.t === 'msg'
-        ? message(f as unknown as Msg)
-        : f.t === 'gap'
-          ? gapOf(f as any)
-          : { type: 'presence', channel: f.channel, action: f.action, members: f.members ?? [] }
-    if (this.handlers.get('message')?.size) {
-      if (f.t === 'msg') this.taken.message(f.channel, f.stamp)
-      this.emit(event)
-      return
-    }
-    this.queue.push({ event, stamp: f.t === 'msg' ? f.stamp : undefined })
+      f.t === 'msg' ? messageOf(f) : f.t === 'gap' ? gapOf(f) : { type: 'presence', channel, action, members }
+    this.queue.push({ event })
+    if (this.handlers.get('message')?.size) return this.emit(event.type, this.take())
     this.wakeAll()
     if (this.queue.length >= (this.o.buffer || 1024)) {
       this.paused = true
@@ -305,39 +286,39 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
   }
 
   /** @internal */
-  end(e: Error, quietly = (e as ChappeError).code === 'closed'): void {
+  end(e: Error, quiet = (e as ChappeError).code === 'closed'): void {
     if (this.ended) return
     this.ended = e
     this.grant[1](e)
     this.wakeAll()
-    if (!quietly) this.emit(e)
+    if (quiet) return
+    if (this.handlers.get('error')?.size) this.started = undefined
+    this.emit('error', e)
   }
 
   private leave(why: Error): void {
     if (!this.started || this.ended) return
     this.queue = []
     this.paused = false
-    this.o.cursor = this.cursor || undefined // where a later loop goes on
+    this.o.cursor = this.cursor // where a later loop goes on
     this.m.part(this.name, this)
     this.end(why, true)
   }
 
   private take(): ChannelEvent | undefined {
-    const item = this.queue.shift()
-    if (!item) return undefined
-    if (item.stamp) this.taken.message((item.event as Message).channel, item.stamp)
-    if (item.progress) this.taken.progress(item.progress)
+    const { event, progress } = this.queue.shift() ?? {}
+    if (event?.type === 'message') this.taken.message(event.channel, event.stamp)
+    if (progress) this.taken.progress(progress)
     if (this.paused && this.queue.length <= (this.o.buffer || 1024) / 2) {
       this.paused = false
-      this.m.again(this.name)
+      this.m.again(this.m.feeds.get(this.name))
     }
-    return item.event
+    return event
   }
 
-  private emit(e: ChannelEvent | Error): void {
-    const all = this.handlers.get(e instanceof Error ? 'error' : e.type)
-    for (const f of [...(all ?? [])]) this.m.guard(() => f(e))
-    if (!(e instanceof Error) && e.type === 'gap') this.m.emit('gap', e)
+  private emit(what: string, e: unknown): void {
+    call(this.handlers.get(what), e)
+    if (what === 'gap') this.m.emit(what, e)
   }
 
   private wakeAll(): void {

@@ -1,8 +1,9 @@
 import { Channel, type Ack, type ChannelOptions, type HistoryOptions, type Page, type PublishOptions } from './channel.js'
-import { env, type Env } from './env.js'
+import { env } from './env.js'
 import type { Kind } from './link.js'
 import { Machine, type ClientEvents, type State } from './machine.js'
 import { baseOf } from './pace.js'
+import { publish } from './publish.js'
 import { Tabs } from './tabs.js'
 import type { TokenSource } from './token.js'
 import type { Member } from './wire.js'
@@ -23,8 +24,6 @@ export interface Options {
   agent?: string
   /** Closes the client. */
   signal?: AbortSignal
-  /** @internal */
-  env?: Partial<Env>
 }
 
 /**
@@ -42,14 +41,12 @@ export class Chappe {
 
   /** @param url of the relay, in front of /v1: http, https, ws or wss. Further ones are tried in order when the first cannot be reached. */
   constructor(url: string | string[], o: Options = {}) {
-    const homes = [url].flat().map(baseOf)
-    const at = Object.create(env, Object.getOwnPropertyDescriptors(o.env ?? {})) as Env
-    const { token, transports = ['wt', 'ws', 'sse', 'poll'], nearest = true, store, share = typeof token !== 'string' } = o
-    const agent = `chappe-js/1${o.agent ? ` ${o.agent}` : ''}`
-    this.m = new Machine(at, { homes, token, transports, nearest, agent, store })
-    if (share && at.locks && at.BroadcastChannel) this.m.tabs = new Tabs(this.m, `chappe:${homes[0]}:${share}`)
-    if (o.signal?.aborted) this.close()
-    o.signal?.addEventListener('abort', () => this.close(), { once: true })
+    const urls = [url].flat().map(baseOf)
+    const { token, transports = ['wt', 'ws', 'sse', 'poll'], nearest = true, store, share = typeof token !== 'string', signal } = o
+    this.m = new Machine({ urls, token, transports, nearest, store, agent: `chappe-js/1 ${o.agent ?? ''}`.trim() })
+    if (share && env.locks && env.BroadcastChannel) this.m.tabs = new Tabs(this.m, `chappe:${urls[0]}:${share}`)
+    signal?.addEventListener('abort', () => this.close())
+    if (signal?.aborted) this.close()
   }
 
   /** Where the client stands now. */
@@ -58,23 +55,23 @@ export class Chappe {
   }
 
   /** A channel, as `rides.42`, or a pattern, as `rides.*` or `rides.>`. Those of one name share one subscription. */
-  channel<T = any>(name: string, o: ChannelOptions = {}): Channel<T> {
+  channel<T = any>(name: string, o?: ChannelOptions): Channel<T> {
     return new Channel<T>(this.m, name, o)
   }
 
   /** Publishes a message. Resolves when the relay has it; goes on over lost connections until the signal aborts. Rejects with a ChappeError if refused. */
   publish(channel: string, data: unknown, o?: PublishOptions): Promise<Ack> {
-    return this.m.publish(channel, data, o)
+    return publish(this.m, channel, data, o)
   }
 
   /** A page of what the relay keeps of a channel or pattern. */
   history<T = any>(channel: string, o?: HistoryOptions): Promise<Page<T>> {
-    return this.m.history(channel, o)
+    return new Channel(this.m, channel).history(o)
   }
 
   /** Who is in a channel. */
   presence(channel: string, o?: { signal?: AbortSignal }): Promise<Member[]> {
-    return this.m.presence(channel, o)
+    return new Channel(this.m, channel).presence(o)
   }
 
   /** Calls f for each event. */

@@ -1,3 +1,5 @@
+import type { Frame } from './wire.js'
+
 /** A refusal by the relay, or the end of what it concerned. */
 export class ChappeError extends Error {
   constructor(
@@ -13,6 +15,9 @@ export class ChappeError extends Error {
     this.name = 'ChappeError'
   }
 }
+
+/** The application closed it. */
+export const closed = () => new ChappeError('closed')
 
 /** How a connection, or an attempt at one, ended (CLIENTS §3). */
 export interface Loss {
@@ -54,7 +59,7 @@ function parse(text: string): any {
 }
 
 /** The loss that a close frame tells (PROTOCOL §8). last: the err frame before it, which says it at length. */
-export function lossOfClose(code: number, reason: string, last: { code?: string; text?: string; retry_ms?: number } = {}): Loss {
+export function lossOfClose(code: number, reason: string, last?: Frame): Loss {
   const told = { ...parse(reason), ...last }
   const delay = advice(told.retry_ms)
   const auth = code >= 4400 && code < 4500

@@ -76,8 +76,12 @@ export abstract class Link {
 
   /** Runs f after ms unless the link ends before, or the timer of that name is set again. */
   protected after(name: string, ms: number, f: () => void): void {
-    this.timers.get(name)?.()
+    this.cancel(name)
     if (!this.ended) this.timers.set(name, env.after(ms, f))
+  }
+
+  protected cancel(name: string): void {
+    this.timers.get(name)?.()
   }
 
   protected heard(): void {
@@ -108,7 +112,7 @@ export abstract class Link {
       case 'presence':
       case 'ack':
       case 'history':
-        if (f.ref && m.settle(f.ref, f)) return
+        if ((f.ref && m.settle(f.ref, f)) || f.t !== 'presence') return
       // falls through: news of who came and went
       case 'msg':
       case 'gap':

@@ -14,30 +14,146 @@ export interface Pipe {
 
 /** What a pipe tells. */
 export interface Ends {
-  open(pipe: Pipe): void
+  open(): void
   text(message: string): void
   closed(code: number, reason: string, refused?: Refused): void
 }
 
-/** Opens a pipe to a relay. */
-export type Dial = (base: string, ends: Ends) => void | Promise<void>
+/** Opens a pipe to a relay. It may be closed before it is open. */
+export type Dial = (base: string, ends: Ends) => Pipe
 
 /** A WebSocket (PROTOCOL §1.3). */
 export const dialSocket: Dial = (base, ends) => {
   const ws = new env.WebSocket!(`ws${base.slice(4)}/v1/ws`, ['chappe.v1.json'])
-  ws.onopen = () => ends.open(pipe)
+  ws.onopen = ends.open
   ws.onmessage = (e) => ends.text(e.data)
   ws.onclose = (e) => ends.closed(e.code, e.reason, ws.refused)
-  const pipe = {
-    send: (text: string) => ws.send(text),
+  return {
+    send: (text) => ws.send(text),
     close() {
       ws.onopen = ws.onmessage = ws.onclose = null
       ws.close(1000)
     },
   }
-  // Known before it is open, so that who loses a race is closed.
-  return void (ends as { pipe?: Pipe }).pipe, void queueMicrotask(() => {})
 }
 
 /** The link over a pipe: one hello with all subscriptions, and frames both ways (CLIENTS §2). */
-export class SocketLink extends Link {}
+export class SocketLink extends Link {
+  private pipe: Pipe | undefined
+  private refreshing = 0
+
+  constructor(
+    m: Machine,
+    kind: Kind,
+    base: string,
+    private readonly dial: Dial,
+  ) {
+    super(m, kind, base)
+  }
+
+  start(): void {
+    this.after('connect', this.kind === 'tab' ? 3000 : connectTimeout, () => this.live || this.fail('no welcome in time', { mute: true }))
+    this.connect().catch((error) => this.end({ error, mute: true }))
+  }
+
+  private async connect(): Promise<void> {
+    // The token first: a connection that waits for one would be closed.
+    const shown = this.kind === 'tab' ? {} : await this.m.auth.show()
+    if (this.ended) return
+    this.pipe = this.dial(this.base, {
+      open: () => {
+        const subs = this.m.wants().map((feed) => this.wish(feed))
+        this.send({ t: 'hello', version: 1, ...shown, subs, agent: this.m.o.agent })
+      },
+      text: (message) => this.read(message),
+      closed: (code, reason, refused) => {
+        if (refused) return this.end(lossOfAnswer(refused.status, refused.body, refused.retryAfter))
+        this.end({ ...lossOfClose(code, reason, this.last), mute: !this.live && code === 1006 })
+      },
+    })
+  }
+
+  /** The sub frame that puts a feed where it stood. */
+  private wish(feed: Feed): object {
+    const ref = this.m.nextRef()
+    this.subs.set(feed, { ref, terms: feed.terms })
+    const cursor = feed.cursor() || undefined
+    return {
+      ref,
+      channel: feed.name,
+      cursor,
+      last: cursor || feed.began ? undefined : feed.wish('last'),
+      policy: feed.wish('policy'),
+      presence: feed.wish('presence'),
+      pass: feed.pass || undefined,
+      via: this.kind === 'wt' ? feed.wish('via') : undefined,
+    }
+  }
+
+  private send(f: object): void {
+    if (!this.ended) this.pipe?.send(JSON.stringify(f))
+  }
+
+  private read(message: string): void {
+    this.heard()
+    try {
+      for (const f of [JSON.parse(message)].flat() as Frame[]) if (!this.ended) this.frame(f)
+    } catch (e) {
+      this.fail(`cannot be read: ${(e as Error).message}`)
+    }
+  }
+
+  private frame(f: Frame): void {
+    if (f.t === 'ping') this.send({ t: 'pong' })
+    else if (f.t === 'x-state') this.m.mirror(f.state)
+    else if (f.t === 'x-progress') this.progressed(f.cursor, f.channel)
+    else if (f.ref && f.ref === this.refreshing) {
+      if (f.t !== 'ack') return
+      this.m.auth.accepted('', f.expires)
+      this.renew(f.expires)
+    } else this.handle(f)
+  }
+
+  sync(): void {
+    const wanted = this.m.wants()
+    for (const [feed, sub] of this.subs) if (!wanted.includes(feed) || sub.terms !== feed.terms) this.leave(feed)
+    for (const feed of wanted) {
+      if (this.subs.has(feed)) continue
+      const gift = this.gift(feed)
+      if (gift) {
+        this.subs.set(feed, { ref: 0, terms: feed.terms })
+        this.stand(feed, gift)
+      } else this.send({ t: 'sub', ...this.wish(feed) })
+    }
+  }
+
+  private leave(feed: Feed): void {
+    this.subs.delete(feed)
+    this.send({ t: 'unsub', channel: feed.name })
+  }
+
+  drop(feed: Feed): void {
+    if (this.subs.has(feed)) this.leave(feed)
+    this.sync()
+  }
+
+  ask(r: Request): void {
+    this.send(r.frame)
+  }
+
+  protected refresh(token: string): void {
+    this.refreshing = this.m.nextRef()
+    this.send({ t: 'refresh', ref: this.refreshing, token })
+  }
+
+  /** Leaves a channel that it does not follow: any answer is life. */
+  check(): void {
+    const asked = env.now()
+    this.send({ t: 'unsub', ref: this.m.nextRef(), channel: 'alive' })
+    this.after('check', 3000, () => this.heardAt >= asked || this.fail('no sign of life', { silent: true }))
+  }
+
+  protected shut(): void {
+    this.pipe?.close()
+  }
+}

@@ -1,17 +1,19 @@
-import { ChappeError, advice } from './errors.js'
+import { env } from './env.js'
+import { ChappeError } from './errors.js'
 import type { Consumer, SubOptions } from './feed.js'
 import type { Machine, State } from './machine.js'
 import { Trail } from './position.js'
 import type { Dial } from './socket.js'
 import type { Frame } from './wire.js'
 
-/** What tabs post: frames for the one that leads, or for one that follows. */
+/** What tabs post: frames for the one that leads (to: ''), for one that follows, or to all that there is a new lead. */
 interface Post {
   to?: string
   from?: string
   text?: string
-  lead?: true
 }
+
+const beat = 5000 // ms between two questions whether the leading tab lives
 
 /**
  * One connection for all tabs of an origin (CLIENTS §10). The tab that holds a
@@ -23,130 +25,114 @@ export class Tabs {
   follower = false
   /** Resolves when it is known who leads. */
   readonly ready: Promise<void>
-  private readonly id = Math.random().toString(36).slice(2)
-  private readonly post: BroadcastChannel
+  private readonly id = Math.random().toString(36)
+  private readonly air: BroadcastChannel
   private readonly guests = new Map<string, Guest>()
-  private readonly locks: LockManager
-  private inbox: (text: string) => void = () => {}
-  private dials = 0
-  private release = () => {}
+  private inbox: ((text: string) => void) | undefined // of the present way to the leader
   private queued = new AbortController()
-  private over = false
+  private over = () => {} // lets go of the locks
+  private closed = false
 
   constructor(
     private readonly m: Machine,
     private readonly name: string,
   ) {
-    this.locks = m.env.locks!
-    this.post = new m.env.BroadcastChannel!(name)
-    this.post.onmessage = (e) => this.hear(e.data)
-    // Held as long as this tab lives: the one that leads waits for its end.
-    void this.locks.request(this.lockOf(this.id), () => new Promise<void>(() => {})).catch(() => {})
+    this.air = new env.BroadcastChannel!(name)
+    this.air.onmessage = (e) => this.hear(e.data)
+    const held = new Promise<void>((r) => (this.over = r))
+    // Free when this tab is gone: who leads waits for it.
+    void env.locks!.request(name + this.id, () => held)
     this.ready = new Promise((known) => {
-      this.locks
-        .request(name, { ifAvailable: true }, (lock) => {
-          if (lock) return known(), this.lead()
-          this.follower = true
-          known()
-          this.queue()
-        })
-        .catch(() => this.deposed())
+      this.lock({ ifAvailable: true }, (lock) => {
+        known()
+        if (lock) return this.lead(held)
+        this.follower = true
+        return void this.queue({})
+      })
     })
   }
 
-  private lockOf(id: string): string {
-    return `${this.name}/${id}`
+  private lock(o: LockOptions, f: (lock: Lock | null) => Promise<void> | void): void {
+    const { signal } = this.queued
+    env.locks!.request(this.name, o.steal || o.ifAvailable ? o : { signal }, f).catch(() => {
+      if (!signal.aborted) this.deposed()
+    })
   }
 
-  private queue(steal = false): void {
+  private queue(o: LockOptions): void {
     this.queued.abort()
     this.queued = new AbortController()
-    const mine = this.queued
-    this.locks
-      .request(this.name, steal ? { steal } : { signal: mine.signal }, () => this.lead())
-      .catch(() => mine.signal.aborted || this.deposed())
+    const held = new Promise<void>((r) => {
+      const { over } = this
+      this.over = () => (r(), over())
+    })
+    this.lock(o, () => this.lead(held))
   }
 
-  private lead(): Promise<void> | undefined {
-    if (this.over) return undefined
-    const was = this.follower
+  private lead(held: Promise<void>): Promise<void> {
+    if (this.follower) this.m.handover()
     this.follower = false
-    if (was) this.m.handover()
-    this.send({ lead: true })
-    return new Promise((r) => (this.release = r))
+    this.send({})
+    return held
   }
 
   /** Another tab took the lead: it had heard nothing from this one for too long. */
   private deposed(): void {
-    if (this.over) return
+    if (this.closed) return
     this.follower = true
-    for (const g of this.guests.values()) g.leave()
-    this.guests.clear()
+    for (const id of this.guests.keys()) this.bye(id)
     this.m.handover()
-    this.queue()
+    this.queue({})
   }
 
   /** Takes the lead from a tab that does not answer. */
   steal(): void {
-    if (this.follower && !this.over) this.queue(true)
+    this.queue({ steal: true })
   }
 
   private send(p: Post): void {
-    if (!this.over) this.post.postMessage(p)
+    if (!this.closed) this.air.postMessage(p)
   }
 
-  private hear(p: Post): void {
-    if (p.lead && this.follower) this.m.handover()
-    else if (p.to === this.id) this.inbox(p.text!)
-    else if (p.to === 'lead' && !this.follower) {
-      let guest = this.guests.get(p.from!)
-      for (const f of [JSON.parse(p.text!)].flat() as Frame[]) {
-        if (f.t === 'hello' || f.t === 'x-bye') {
-          guest?.leave()
-          this.guests.delete(p.from!)
-          if (f.t === 'x-bye') return
-          guest = this.welcome(p.from!)
-        }
-        guest?.serve(f)
+  private hear({ to, from = '', text = '' }: Post): void {
+    if (to === this.id) this.inbox?.(text)
+    else if (to === undefined && this.follower) this.m.handover()
+    else if (to === '' && !this.follower) {
+      const f: Frame = JSON.parse(text)
+      if (f.t === 'hello' || f.t === 'x-bye') this.bye(from)
+      if (f.t === 'hello') {
+        this.guests.set(from, new Guest(this.m, (g) => this.send({ to: from, text: JSON.stringify(g) })))
+        void env.locks!.request(name(this, from), () => this.bye(from))
       }
+      this.guests.get(from)?.serve(f)
     }
   }
 
-  private welcome(from: string): Guest {
-    const guest = new Guest(this.m, (f) => this.send({ to: from, text: JSON.stringify(f) }))
-    this.guests.set(from, guest)
-    // Granted when that tab is gone, in whatever way.
-    void this.locks
-      .request(this.lockOf(from), () => {
-        if (this.guests.get(from) !== guest) return
-        guest.leave()
-        this.guests.delete(from)
-      })
-      .catch(() => {})
-    return guest
+  private bye(id: string): void {
+    this.guests.get(id)?.leave()
+    this.guests.delete(id)
   }
 
   /** The way to the tab that leads. */
-  readonly dial: Dial = (m, _base, ends) => {
-    const mine = ++this.dials
-    const alive = () => {
-      if (mine !== this.dials) return
-      if (!m.env.hidden()) m.link?.check()
-      m.env.after(5000, alive)
-    }
-    const pipe = {
-      send: (text: string) => this.send({ to: 'lead', from: this.id, text }),
+  readonly dial: Dial = (_base, ends) => {
+    const inbox = (this.inbox = ends.text)
+    const send = (text: string) => this.send({ to: '', from: this.id, text })
+    const ask = () =>
+      env.after(beat, () => {
+        if (this.inbox !== inbox) return
+        if (!env.hidden()) this.m.link?.check()
+        ask()
+      })
+    ask()
+    queueMicrotask(ends.open)
+    return {
+      send,
       close: () => {
-        if (mine !== this.dials) return
-        this.dials++
-        this.inbox = () => {}
-        pipe.send('{"t":"x-bye"}')
+        if (this.inbox !== inbox) return
+        this.inbox = undefined
+        send('{"t":"x-bye"}')
       },
     }
-    this.inbox = ends.text
-    m.env.after(5000, alive)
-    ends.open(pipe)
-    return pipe
   }
 
   /** Tells the tabs that follow how the connection stands. */
@@ -155,13 +141,15 @@ export class Tabs {
   }
 
   close(): void {
-    this.send({ to: 'lead', from: this.id, text: '{"t":"x-bye"}' })
-    this.over = true
+    this.send({ to: '', from: this.id, text: '{"t":"x-bye"}' })
+    this.closed = true
     this.queued.abort()
-    this.release()
-    this.post.close()
+    this.over()
+    this.air.close()
   }
 }
+
+const name = (tabs: Tabs, id: string) => tabs['name'] + id
 
 /** Another tab, at the one that leads: it sees a relay. */
 class Guest {
@@ -173,63 +161,49 @@ class Guest {
     private readonly send: (f: Frame) => void,
   ) {}
 
-  serve(f: Frame): void {
-    const { t, ref, ...rest } = f
-    switch (t) {
-      case 'hello':
-        this.send({ t: 'welcome', version: 1, session: this.m.link?.session })
-        this.tell(this.m.state)
-        for (const s of f.subs) this.follow(s)
-        return
-      case 'sub':
-        return this.follow(f)
-      case 'unsub':
-        if (this.subs.has(f.channel)) this.part(f.channel)
-        else if (ref) this.refuse(ref, new ChappeError('not_subscribed'))
-        return
-      case 'pub':
-      case 'history':
-      case 'presence':
-        this.m.request({ t, ...rest }, this.gone.signal).then(
-          (a) => this.send({ ...a, ref }),
-          (e) => this.refuse(ref!, e),
-        )
+  serve({ t, ref, ...rest }: Frame): void {
+    const refuse = (e: ChappeError) => this.send({ t: 'err', ref, code: e.code ?? 'internal', text: e.message, retry_ms: e.retryMs })
+    if (t === 'hello') {
+      this.send({ t: 'welcome', session: this.m.link?.session })
+      this.tell(this.m.state)
+      for (const s of rest.subs) this.follow(s)
+    } else if (t === 'sub') this.follow(rest, ref)
+    else if (t === 'unsub') {
+      if (ref) refuse(new ChappeError('not_subscribed'))
+      else this.part(rest.channel)
+    } else if (t !== 'x-bye') {
+      this.m.request({ t, ...rest }, this.gone.signal).then(
+        (a) => this.send({ ...a, ref }),
+        (e) => this.gone.signal.aborted || refuse(e),
+      )
     }
   }
 
-  private refuse(ref: number, e: ChappeError, channel?: string): void {
-    if (!this.gone.signal.aborted) this.send({ t: 'err', ref, channel, code: e.code ?? 'internal', text: e.message, retry_ms: advice(e.retryMs) || undefined })
-  }
-
-  private follow(s: Omit<Frame, 't'>): void {
-    this.part(s.channel)
-    const { ref = 0, channel, cursor, last, policy, presence } = s
-    const sub: Remote = new Remote(channel, { cursor, last, policy, presence }, this.send, ref, (e) => {
-      this.subs.delete(channel)
-      this.refuse(ref, e, channel)
-    })
+  private follow({ channel, ...o }: any, ref = o.ref): void {
+    this.part(channel)
+    const sub = new Remote(channel, o, (f) => this.send({ channel, ref: f.t === 'msg' ? undefined : ref, ...f }))
     this.subs.set(channel, sub)
     try {
-      if (cursor) sub.begin(cursor)
+      if (o.cursor) sub.begin(o.cursor)
       this.m.join(channel, sub)
     } catch (e) {
       sub.end(e as Error)
     }
   }
 
-  private part(name: string): void {
-    const sub = this.subs.get(name)
-    if (sub) this.m.part(name, sub)
-    this.subs.delete(name)
+  private part(channel: string): void {
+    const sub = this.subs.get(channel)
+    if (sub) this.m.part(channel, sub)
+    this.subs.delete(channel)
   }
 
-  tell(s: State): void {
-    if (s.phase !== 'closed' && s.phase !== 'idle') this.send({ t: 'x-state', state: { ...s, error: s.error?.message } })
+  tell({ error, ...s }: State): void {
+    if (s.phase !== 'closed') this.send({ t: 'x-state', state: { ...s, error: error?.message } })
   }
 
   leave(): void {
     this.gone.abort()
-    for (const name of [...this.subs.keys()]) this.part(name)
+    for (const channel of this.subs.keys()) this.part(channel)
   }
 }
 
@@ -240,11 +214,9 @@ class Remote implements Consumer {
   private told = false
 
   constructor(
-    private readonly name: string,
+    name: string,
     readonly o: SubOptions,
     private readonly send: (f: Frame) => void,
-    private readonly ref: number,
-    private readonly refused: (e: ChappeError) => void,
   ) {
     this.got = new Trail(name)
   }
@@ -260,18 +232,15 @@ class Remote implements Consumer {
 
   progress(cursor: string): void {
     this.got.progress(cursor)
-    if (this.told) this.send({ t: 'x-progress', channel: this.name, cursor })
+    if (this.told) this.send({ t: 'x-progress', cursor })
   }
 
   granted(): void {
-    if (this.told) return
+    if (!this.told) this.send({ t: 'subbed', cursor: this.o.cursor || this.got.cursor() })
     this.told = true
-    this.send({ t: 'subbed', ref: this.ref, channel: this.name, cursor: this.o.cursor || this.got.cursor() })
   }
 
-  end(e: Error): void {
-    const no = e as ChappeError
-    if (!this.told) this.refused(no)
-    else if (no.code !== 'closed') this.send({ t: 'unsubbed', channel: this.name, code: no.code || 'internal', text: no.message })
+  end({ code = 'internal', message: text }: any): void {
+    if (code !== 'closed') this.send(this.told ? { t: 'unsubbed', ref: undefined, code, text } : { t: 'err', code, text })
   }
 }
