@@ -178,8 +178,7 @@ func (l testLog) Write(b []byte) (int, error) {
 var _ io.Writer = testLog{}
 
 func (p *peer) publish(channel, text string) position.Stamp {
-	s, _ := p.node.Publish(node.Publication{Msg: wire.Msg{Channel: channel, Data: []byte(text)}})
-	return s
+	return p.node.Publish(node.Publication{Msg: wire.Msg{Channel: channel, Data: []byte(text)}}).Stamp
 }
 
 // read returns what a node has of a channel.

@@ -28,6 +28,7 @@ type Mark struct {
 	Heads  map[uint8]uint64  // last sseq of each shard that ever had one
 	Closed bool              // the origin ends here: nothing will follow
 	Known  []position.Origin // the origins the sender knows
+	Over   []position.Origin // and those whose life is over
 }
 
 // Fetch asks for the messages of an origin's shard after a sseq.

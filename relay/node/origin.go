@@ -170,6 +170,9 @@ func (n *Node) loseLocked(o *origin, shard uint8, st *stream, tick, sseq uint64)
 	st.since = 0
 	st.repair = nil // no longer contiguous
 	n.addEventLocked(Event{Kind: Hole, Origin: o.id, Shard: shard, From: from, To: tick})
+	if n.cfg.Store != nil && !n.recalling && n.cfg.Standing[shard] && tick != position.End {
+		n.cfg.Store.Lose(Lost{o.id, shard, st.head, tick})
+	}
 }
 
 // OnMessage takes in a message that another node stamped.
@@ -198,8 +201,8 @@ func (n *Node) takeLocked(o *origin, st *stream, m log.Message) {
 	switch {
 	case st.started && m.SSeq <= st.head:
 	case st.started && m.SSeq == st.head+1:
-		n.admitLocked(st, m)
-		n.unholdLocked(st)
+		n.admitLocked(o, st, m)
+		n.unholdLocked(o, st)
 	default:
 		if len(st.hold) >= maxHold {
 			return
@@ -216,14 +219,14 @@ func (n *Node) takeLocked(o *origin, st *stream, m log.Message) {
 	}
 }
 
-func (n *Node) unholdLocked(st *stream) {
+func (n *Node) unholdLocked(o *origin, st *stream) {
 	for len(st.hold) > 0 {
 		m, ok := st.hold[st.head+1]
 		if !ok {
 			break
 		}
 		delete(st.hold, m.SSeq)
-		n.admitLocked(st, m)
+		n.admitLocked(o, st, m)
 	}
 	for sseq := range st.hold {
 		if sseq <= st.head {
@@ -235,12 +238,39 @@ func (n *Node) unholdLocked(st *stream) {
 	}
 }
 
-// admitLocked appends the next message of a stream.
-func (n *Node) admitLocked(st *stream, m log.Message) {
+// admitLocked takes in the next message of a stream. One whose id is known under
+// another stamp was published twice, where one node did not know of the other: of
+// all its copies the log holds the one that came first.
+func (n *Node) admitLocked(o *origin, st *stream, m log.Message) {
 	st.head, st.headTick = m.SSeq, m.Stamp.Tick
 	e := &log.Entry{Message: m}
 	st.keep(e, n.cfg.Repair)
-	n.appendLocked(n.logLocked(m.Channel), e)
+	l := n.logLocked(m.Channel)
+	n.saveLocked(l, &e.Message)
+	switch m.Kind {
+	case log.Void:
+		l.Gone(m.Stamp)
+		for _, p := range l.patterns {
+			p.Gone(m.Stamp)
+		}
+		return
+	case log.Clear:
+		n.clearLocked(l, m.Stamp)
+		return
+	}
+	if m.ID != "" {
+		now := n.nowLocked()
+		if n.recalling {
+			now = m.Stamp.Tick
+		}
+		k := keyOf(&m)
+		if first, ok := n.ids.find(k, now); ok {
+			l.Copy(first.Stamp, m.Stamp)
+			return
+		}
+		n.ids.add(k, Receipt{Stamp: m.Stamp, Shard: m.Shard, SSeq: m.SSeq}, now+uint64(n.cfg.Idempotency.Microseconds()))
+	}
+	n.appendLocked(l, e)
 }
 
 // askLocked fetches what follows a stream's head, at most every Silence/2.

@@ -33,7 +33,11 @@ func (n *Node) OnFetch(q Fetch) {
 			a.Messages = append(a.Messages, e.Message)
 		}
 	}
-	if a.Authoritative || len(a.Messages) > 0 {
+	switch {
+	case n.cfg.Store != nil && n.cfg.Standing[q.Shard] && a.Floor > q.After: // more than repair holds
+		a.Messages = nil
+		n.cfg.Store.Fetch(q, a, n.cfg.Bus.Answer)
+	case a.Authoritative || len(a.Messages) > 0:
 		n.cfg.Bus.Answer(a)
 	}
 }
@@ -60,10 +64,21 @@ func (n *Node) OnAnswer(a Answer) {
 		}
 		st.asked = 0 // more may be asked for at once
 	}
+	head := st.head
 	for _, m := range a.Messages {
 		n.takeLocked(o, st, m)
 	}
-	n.unholdLocked(st)
+	n.unholdLocked(o, st)
+	if st.head > head { // it goes on: what is still missing has its time anew
+		st.asked = 0
+		if st.since != 0 {
+			st.since = n.nowLocked()
+		}
+		if o.dying != 0 {
+			o.dying = n.nowLocked()
+			n.askLocked(o, a.Shard, st, o.dying)
+		}
+	}
 	n.satisfyLocked(o)
 }
 
@@ -96,7 +111,7 @@ func (n *Node) healLocked(now uint64) {
 func (n *Node) skipLocked(o *origin, shard uint8, st *stream) {
 	next := slices.Min(slices.Collect(maps.Keys(st.hold)))
 	n.loseLocked(o, shard, st, st.hold[next].Stamp.Tick-1, next-1)
-	n.unholdLocked(st)
+	n.unholdLocked(o, st)
 	if len(st.hold) > 0 {
 		st.since = n.nowLocked()
 	}
@@ -141,7 +156,7 @@ func (n *Node) sealLocked(o *origin) {
 		if !st.started && len(st.hold) > 0 {
 			next := slices.Min(slices.Collect(maps.Keys(st.hold)))
 			n.startLocked(o, shard, st, next-1, st.hold[next].Stamp.Tick-1)
-			n.unholdLocked(st)
+			n.unholdLocked(o, st)
 		}
 		st.started = true
 		for len(st.hold) > 0 {
@@ -150,27 +165,42 @@ func (n *Node) sealLocked(o *origin) {
 	}
 	n.endLocked(o)
 	o.closed = false // whatever it said: not all of it is here
+	n.overLocked(o, false)
 	n.addEventLocked(Event{Kind: Seal, Origin: o.id, To: position.End})
 }
 
-// OnSealed hears that another node gave an origin up. If it is this node's own,
-// the node ends it and goes on under a new id: what it says from now on is not
-// what others have declared lost.
+// endedLocked hears that another origin's life is over: others have waited, or
+// know. Its last words are asked for, and it is sealed.
+func (n *Node) endedLocked(id position.Origin) {
+	if n.over.ids[id] {
+		return
+	}
+	if o := n.meetLocked(id); o != nil && !o.sealed && !o.self {
+		o.heard = 0
+		n.buryLocked(o, n.nowLocked())
+	}
+}
+
+// OnSealed hears that another node gave an origin up.
 func (n *Node) OnSealed(id position.Origin) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if id != n.self {
-		if o := n.meetLocked(id); o != nil && !o.sealed && !o.self {
-			o.heard = 0 // others have waited: ask for its last words and bury it
-			n.buryLocked(o, n.nowLocked())
-		}
-		return
+	if id == n.self {
+		n.fenceLocked()
+	} else {
+		n.endedLocked(id)
 	}
+}
+
+// fenceLocked ends this node's origin, which others have given up, and goes on
+// under a new id: what it says from now on is not what they have declared lost.
+func (n *Node) fenceLocked() {
 	n.markLocked(true)
 	old := n.origins[n.self]
 	old.self = false
 	n.endLocked(old)
 	old.closed = true
+	n.overLocked(old, true)
 	n.self++
 	if n.cfg.NewOrigin != nil {
 		n.self = n.cfg.NewOrigin()

@@ -66,6 +66,7 @@ type Config struct {
 	Node         *node.Node
 	Authority    Authority
 	Policy       policy.Policy // nil: all that the authority allows is allowed
+	Ledger       Ledger        // nil: messages are kept in memory only
 	Limits       Limits
 	Region       string
 	Alternatives []string

@@ -30,7 +30,7 @@ func (c *client) check() {
 				w.failf("client %d: never subscribed to %s", c.i, name)
 				return
 			}
-			if !channel.Match(name, m.channel) || m.at <= since || n < w.settled && c.covered(name, m) {
+			if !channel.Match(name, m.channel) || m.at <= since || n < w.settled && !w.Durable() && c.covered(name, m) {
 				continue
 			}
 			missing[name]++

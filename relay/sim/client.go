@@ -70,7 +70,10 @@ func (l linkOf) Shard() int                { return 0 }
 
 func (c *client) connect() {
 	w := c.w
-	c.at = w.relays[w.rand.IntN(len(w.relays))]
+	if c.at = w.anybody(); c.at == nil {
+		w.after(w.between(0, 800*time.Millisecond), c.connect)
+		return
+	}
 	var ce *wire.CloseError
 	c.session, ce = c.at.host.Open(session.Params{Form: c.form, Transport: "sim", Identity: &identity.Identity{}, Link: linkOf{c}})
 	if ce != nil {

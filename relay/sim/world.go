@@ -34,6 +34,9 @@ type Plan struct {
 	Cuts     bool          // partitions between relays
 	Slow     bool          // small logs and readers that dawdle
 	Grace    time.Duration // after which a silent relay is given up
+	Kills    bool          // relays die without a word and come back as new origins, with their stores
+	Torn     bool          // and what was on its way to the disk is gone
+	Fleeting bool          // channels without history: shards are followed when they are needed
 }
 
 // PlanOf derives a plan from a seed: calm ones, lossy ones, partitioned ones,
@@ -41,12 +44,19 @@ type Plan struct {
 func PlanOf(seed uint64) Plan {
 	r := rand.New(rand.NewPCG(seed, 1))
 	p := Plan{Seed: seed, Relays: 3, Clients: 6 + r.IntN(8), Messages: 200 + r.IntN(400), For: 10 * time.Second, Grace: 30 * time.Second}
-	kind := seed % 8
-	if kind == 1 || kind >= 5 {
+	kind := seed % 12
+	faults := kind >= 5 && kind <= 7
+	if kind == 1 || faults || kind == 10 {
 		p.Loss = []float64{0.01, 0.05, 0.3}[r.IntN(3)]
 	}
-	if kind == 2 || kind >= 5 {
+	if kind == 2 || faults || kind == 11 {
 		p.Cuts = true
+	}
+	if p.Kills, p.Torn = kind >= 8, kind >= 9; p.Kills {
+		p.Grace = 6 * time.Second
+	}
+	if p.Fleeting = seed%5 < 2; p.Fleeting && p.Kills {
+		p.Cuts = false
 	}
 	if kind == 3 || kind == 6 {
 		p.Slow = true
@@ -58,7 +68,13 @@ func PlanOf(seed uint64) Plan {
 }
 
 // Calm reports whether nothing in the plan can lose a message.
-func (p Plan) Calm() bool { return p.Loss == 0 && !p.Cuts && !p.Slow }
+func (p Plan) Calm() bool { return p.Loss == 0 && !p.Cuts && !p.Slow && !p.Kills }
+
+// Durable reports whether every message of the plan must arrive: relays die, but
+// the network and the disks are whole. What is told as lost must come all the same.
+func (p Plan) Durable() bool {
+	return p.Kills && p.Loss == 0 && !p.Cuts && !p.Slow && !p.Torn && !p.Fleeting
+}
 
 const start = 1_763_900_000_000_000 // the virtual clock's first microsecond
 
@@ -129,6 +145,12 @@ type relay struct {
 	host  *session.Host
 	dirty []*log.Log
 	links []link // to each other relay
+	store *store
+	lives uint64 // origins it has had
+	up    bool
+	life  int // how often it was started
+	since uint64
+	heard map[int]announced // of each other relay, the newest
 }
 
 // link is the way from one relay to another: in order, with delay and loss.
@@ -144,14 +166,17 @@ func (r *relay) Wake(_ int, l *log.Log) { r.dirty = append(r.dirty, l) }
 
 // post carries something to another relay, in order with all else.
 func (r *relay) post(to int, do func(*relay)) {
-	w, l := r.w, &r.links[to]
-	if l.down || !w.calm && w.rand.Float64() < w.Loss {
+	w, l, far := r.w, &r.links[to], r.w.relays[to]
+	if l.down || !far.up || !w.calm && w.rand.Float64() < w.Loss {
 		return
 	}
+	life := far.life
 	l.last = max(l.last, w.now+uint64(w.between(200*time.Microsecond, 20*time.Millisecond).Microseconds()))
 	w.after(time.Duration(l.last-w.now)*time.Microsecond, func() {
-		do(w.relays[to])
-		w.pump()
+		if far.up && far.life == life {
+			do(far)
+			w.pump()
+		}
 	})
 }
 
@@ -212,45 +237,154 @@ func New(p Plan) *World {
 			w.channels = append(w.channels, fmt.Sprintf("n%d.c%d", ns, ch))
 		}
 	}
-	opts := namespace.Options{History: true, Wide: true, Entries: 100_000, Bytes: 1 << 30, Age: time.Hour, Anonymous: identity.All}
-	if p.Slow {
-		opts.Entries = 5 + w.rand.IntN(30)
-	}
-	table := namespace.NewTable(map[string]namespace.Options{"*": opts})
 	for i := range p.Relays {
-		r := &relay{w: w, i: i, links: make([]link, p.Relays)}
+		r := &relay{w: w, i: i, links: make([]link, p.Relays), store: &store{own: make(map[position.Origin]bool)}}
 		for j := range r.links {
 			r.links[j].attached = make(map[uint8]bool)
 		}
 		w.relays = append(w.relays, r)
 	}
-	for i, r := range w.relays {
-		life := uint64(0)
-		origin := func() position.Origin {
-			life++
-			return position.Origin(uint64(i+1)<<56 | life<<48 | w.rand.Uint64()>>16)
+	entries := 100_000
+	if p.Slow {
+		entries = 5 + w.rand.IntN(30)
+	}
+	for _, r := range w.relays {
+		r.boot(entries)
+		w.every(50*time.Millisecond, func() {
+			if r.up {
+				r.node.Tick()
+			}
+		})
+		w.every(500*time.Millisecond, r.announce)
+		w.every(100*time.Millisecond, func() {
+			if r.up {
+				r.host.Sweep()
+			}
+		})
+		if p.Kills {
+			for range 1 + w.rand.IntN(2) {
+				w.after(w.between(time.Second, p.For-2*time.Second), func() { r.kill(entries) })
+			}
 		}
-		r.node = node.New(node.Config{
-			Origin: origin(), NewOrigin: origin, Now: func() uint64 { return w.now }, Table: table, Waker: r, Bus: r,
-			Window: time.Hour, Grace: p.Grace, OnEvent: r.kickAll,
-		})
-		limits := session.DefaultLimits
-		limits.Rate = 0
-		r.host = session.NewHost(session.Config{
-			Node: r.node, Authority: anyone{}, Limits: limits, Now: func() time.Time { return time.UnixMicro(int64(w.now)) },
-			Rand: w.rand.Uint64, Entropy: func(b []byte) {
-				for i := range b {
-					b[i] = byte(w.rand.Uint32())
-				}
-			},
-		})
-		w.every(50*time.Millisecond, r.node.Tick)
-		w.every(100*time.Millisecond, r.host.Sweep)
 	}
 	for i := range p.Clients {
 		w.clients = append(w.clients, newClient(w, i))
 	}
 	return w
+}
+
+// boot starts a relay with what its store holds.
+func (r *relay) boot(entries int) {
+	w := r.w
+	opts := namespace.Options{History: true, Wide: true, Entries: entries, Bytes: 1 << 30, Age: time.Hour, Anonymous: identity.All}
+	table := namespace.NewTable(map[string]namespace.Options{"*": opts})
+	origin := func() position.Origin {
+		r.lives++
+		o := position.Origin(uint64(r.i+1)<<56 | r.lives<<48 | w.rand.Uint64()>>16)
+		r.store.own[o] = true
+		return o
+	}
+	cfg := node.Config{
+		Origin: origin(), NewOrigin: origin, Now: func() uint64 { return w.now }, Table: table, Waker: r, Bus: r,
+		Window: time.Hour, Grace: w.Grace, OnEvent: r.kickAll,
+	}
+	if !w.Fleeting {
+		cfg.Store = r.store
+		cfg.Standing, _ = node.Histories(table)
+	}
+	r.life++
+	r.since = w.now
+	r.up, r.dirty, r.heard = true, nil, make(map[int]announced)
+	r.node = node.New(cfg)
+	if !w.Fleeting {
+		if missing := r.store.recall(r.node); missing > 0 && !w.Torn {
+			w.failf("relay %d: %d messages are missing in its store", r.i, missing)
+		}
+	}
+	limits := session.DefaultLimits
+	limits.Rate = 0
+	r.host = session.NewHost(session.Config{
+		Node: r.node, Authority: anyone{}, Limits: limits, Now: func() time.Time { return time.UnixMicro(int64(w.now)) },
+		Rand: w.rand.Uint64, Entropy: func(b []byte) {
+			for i := range b {
+				b[i] = byte(w.rand.Uint32())
+			}
+		},
+	})
+}
+
+// announced is which life of a relay was heard, and its origin.
+type announced struct {
+	life   int
+	origin position.Origin
+}
+
+// announce tells the others who this relay is. Who hears of a new life knows that
+// the one before is over.
+func (r *relay) announce() {
+	if !r.up {
+		return
+	}
+	a := announced{r.life, r.node.Self()}
+	r.each(func(to int) {
+		r.post(to, func(far *relay) {
+			before, ok := far.heard[r.i]
+			far.heard[r.i] = a
+			if ok && before.life != a.life {
+				far.node.OnSealed(before.origin)
+			}
+		})
+	})
+}
+
+// kill ends a relay without a word, and starts it again a while later.
+func (r *relay) kill(entries int) {
+	w := r.w
+	if !r.up || w.calm || w.Fleeting && !w.remembered(r) {
+		return
+	}
+	w.trace("%d relay %d is killed", w.now-start, r.i)
+	for _, c := range w.clients {
+		if c.at == r {
+			c.cut()
+		}
+	}
+	r.up = false
+	r.each(func(to int) { clear(w.relays[to].links[r.i].attached) })
+	if w.Torn {
+		r.store.kill(w.rand.IntN(4))
+	}
+	w.after(w.between(50*time.Millisecond, 2*time.Second), func() {
+		r.boot(entries)
+		w.trace("%d relay %d is back", w.now-start, r.i)
+		w.pump()
+	})
+}
+
+// remembered reports whether some other relay has been there for long enough to
+// have heard of this one. When all that knew of an origin die, and nobody has a
+// store, nobody is left to tell that anything was lost.
+func (w *World) remembered(r *relay) bool {
+	for _, o := range w.relays {
+		if o != r && o.up && o.since+1_000_000 < w.now && r.since+1_000_000 < w.now {
+			return true
+		}
+	}
+	return false
+}
+
+// anybody returns a relay that is up; nil if none is.
+func (w *World) anybody() *relay {
+	var up []*relay
+	for _, r := range w.relays {
+		if r.up {
+			up = append(up, r)
+		}
+	}
+	if len(up) == 0 {
+		return nil
+	}
+	return up[w.rand.IntN(len(up))]
 }
 
 // kickAll makes every client of this relay look again. The host's own WakeAll
@@ -317,10 +451,13 @@ func (w *World) until(t uint64) {
 }
 
 func (w *World) publish() {
-	r := w.relays[w.rand.IntN(len(w.relays))]
+	r := w.anybody()
+	if r == nil {
+		return
+	}
 	ch := w.channels[w.rand.IntN(len(w.channels))]
 	for range 1 + w.rand.IntN(4) {
-		stamp, _ := r.node.Publish(node.Publication{Msg: wire.Msg{Channel: ch, Data: fmt.Appendf(nil, "%d", len(w.sent))}})
+		stamp := r.node.Publish(node.Publication{Msg: wire.Msg{Channel: ch, Data: fmt.Appendf(nil, "%d", len(w.sent))}}).Stamp
 		w.sent = append(w.sent, sent{w.now, ch, stamp})
 		w.trace("%d publish %s %v at %d", w.now-start, ch, stamp, r.i)
 	}
