@@ -18,7 +18,9 @@ import (
 // alone.
 type join struct {
 	*mesh.Mesh
-	relay *relay.Relay
+	relay  *relay.Relay
+	keep   *keep
+	region string
 }
 
 // openJoin starts the embedded server and its listeners; nil without a mesh.
@@ -27,12 +29,13 @@ func openJoin(o Options, metrics prometheus.Registerer, spaces map[string]namesp
 	if !c.On() {
 		return nil, nil
 	}
-	j := &join{}
+	j := &join{region: o.Config.Region}
 	mc := meshConfig(o.Config)
 	table := namespace.NewTable(spaces)
 	mc.History = func(channel string) bool { return table.For(channel).History }
 	mc.Status = j.status
 	mc.Serve = func(ctx context.Context, request []byte) ([]byte, error) { return j.relay.Serve(ctx, request) }
+	mc.OnNote = j.note
 	mc.Logger = o.Logger
 	m, err := mesh.New(mc)
 	if err != nil {
@@ -67,7 +70,17 @@ func (j *join) status() mesh.Status {
 	return mesh.Status{URL: j.relay.PublicURL(), Load: j.relay.Load().Value, Clients: j.relay.Clients(), Draining: j.relay.Draining()}
 }
 
-// bus is what the relay is given.
+// note takes in what another node told.
+func (j *join) note(from mesh.Member, topic string, body []byte) {
+	if j.keep != nil {
+		j.keep.OnNote(from, j.region, topic, body)
+	}
+}
+
+// regional reports whether there are other regions.
+func (j *join) regional() bool { return j.Regions() > 1 }
+
+// configure is what the relay is given.
 func (j *join) configure(c *relay.Config) {
 	if j == nil {
 		return

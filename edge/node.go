@@ -17,6 +17,7 @@ import (
 
 	"github.com/chappe-relay/chappe/edge/admin"
 	"github.com/chappe-relay/chappe/edge/config"
+	"github.com/chappe-relay/chappe/relay"
 )
 
 // Relay is the core that a node runs. *relay.Relay is one, behind an adapter.
@@ -51,6 +52,8 @@ type Node struct {
 	secure   *secure // nil: plain HTTP
 	guests   *guests // nil: no plugins
 	join     *join   // nil: alone
+	keep     *keep   // nil: history ends with the process
+	core     *relay.Relay
 
 	draining  atomic.Bool
 	abort     chan struct{}
@@ -58,8 +61,8 @@ type Node struct {
 }
 
 // start opens the listeners of a node around a relay.
-func start(o Options, relay Relay, s *secure, registry *prometheus.Registry) (*Node, error) {
-	n := &Node{o: o, relay: relay, secure: s, registry: registry, abort: make(chan struct{})}
+func start(o Options, r Relay, s *secure, registry *prometheus.Registry) (*Node, error) {
+	n := &Node{o: o, relay: r, secure: s, registry: registry, abort: make(chan struct{})}
 	var err error
 	if n.client, err = listen("client.listen", o.Config.Client.Listen); err != nil {
 		return nil, err
@@ -106,13 +109,21 @@ func (n *Node) Run(ctx context.Context) error {
 	inner, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 
-	failed := make(chan error, 5)
+	failed := make(chan error, 8)
 	var running sync.WaitGroup
 	var core, joined sync.WaitGroup // the relay has its last word to the others before the mesh ends
 	meshing, part := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer part(nil)
 	joined.Go(func() {
 		if err := n.join.run(meshing); err != nil {
+			failed <- err
+		}
+	})
+	var kept sync.WaitGroup
+	keeping, release := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer release(nil)
+	kept.Go(func() {
+		if err := n.keep.run(keeping, n.core); err != nil {
 			failed <- err
 		}
 	})
@@ -163,6 +174,9 @@ func (n *Node) Run(ctx context.Context) error {
 	core.Wait()
 	part(errors.New("the node has closed"))
 	joined.Wait()
+	release(errors.New("the node has closed"))
+	kept.Wait()
+	n.keep.close()
 	running.Wait()
 	if cerr := n.guests.close(); err == nil {
 		err = cerr

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -44,8 +45,19 @@ func New(o Options) (*Node, error) {
 		return nil, err
 	}
 	j.configure(&cfg)
-	r, err := relay.New(cfg)
+	k, err := openKeep(o, registry, cfg.Namespaces, j)
 	if err != nil {
+		j.close()
+		g.close()
+		return nil, err
+	}
+	k.configure(&cfg)
+	r, err := relay.New(cfg)
+	if err == nil {
+		err = k.recall(context.Background(), r)
+	}
+	if err != nil {
+		k.close()
 		j.close()
 		g.close()
 		return nil, fmt.Errorf("relay: %w", err)
@@ -57,11 +69,12 @@ func New(o Options) (*Node, error) {
 	}
 	n, err := start(o, core{r}, s, registry)
 	if err != nil {
+		k.close()
 		j.close()
 		g.close()
 		return nil, err
 	}
-	n.guests, n.join = g, j
+	n.guests, n.join, n.keep, n.core = g, j, k, r
 	return n, nil
 }
 

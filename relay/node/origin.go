@@ -153,6 +153,9 @@ func (n *Node) startLocked(o *origin, shard uint8, st *stream, floor, floorTick 
 	if floor > 0 {
 		st.lost = max(st.lost, floorTick)
 		n.addEventLocked(Event{Kind: Hole, Origin: o.id, Shard: shard, From: 0, To: floorTick})
+		if n.cfg.Store != nil && n.cfg.Standing[shard] {
+			n.cfg.Store.Lose(Lost{o.id, shard, floor, floorTick})
+		}
 	}
 	if n.cfg.OnEvent != nil {
 		n.cfg.OnEvent()
@@ -247,15 +250,15 @@ func (n *Node) admitLocked(o *origin, st *stream, m log.Message) {
 	st.keep(e, n.cfg.Repair)
 	l := n.logLocked(m.Channel)
 	n.saveLocked(l, &e.Message)
-	switch m.Kind {
-	case log.Void:
-		l.Gone(m.Stamp)
+	switch {
+	case m.Kind == log.Clear:
+		n.clearLocked(l, m.Stamp)
+		return
+	case m.Kind == log.Void || m.Stamp.Tick+uint64((n.cfg.Window+forgetMargin).Microseconds()) < n.nowLocked():
+		l.Gone(m.Stamp) // older than any history: who was away for so long gets none of it as news
 		for _, p := range l.patterns {
 			p.Gone(m.Stamp)
 		}
-		return
-	case log.Clear:
-		n.clearLocked(l, m.Stamp)
 		return
 	}
 	if m.ID != "" {

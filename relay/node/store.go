@@ -38,16 +38,10 @@ type End struct {
 
 // Life is what a store remembers of one origin.
 type Life struct {
-	Origin position.Origin
-	Own    bool            // an earlier life of this node: it is over, whatever it said
-	End    *End            // nil: it did not say
-	Floors map[uint8]Place // per shard the last place that is no longer kept
-}
-
-// Place is a message's in the stream of its origin's shard.
-type Place struct {
-	SSeq uint64
-	Tick uint64
+	Origin  position.Origin
+	Own     bool // an earlier life of this node: it is over, whatever it said
+	End     *End // nil: it did not say
+	Trimmed bool // the store has dropped its oldest messages, for age or size
 }
 
 // Recall begins with what a store has kept, before anything else is done with
@@ -58,20 +52,19 @@ func (n *Node) Recall(lives []Life, replay func(message func(log.Message), lost 
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := n.nowLocked()
-	own := make(map[position.Origin]bool)
-	for _, l := range lives {
+	n.recalling = true
+	by := make(map[position.Origin]*Life)
+	for i, l := range lives {
 		if l.Origin == n.self || len(n.origins) >= maxOrigins {
 			continue
 		}
 		o := &origin{id: l.Origin, heard: now}
 		n.origins[l.Origin] = o
-		own[l.Origin] = l.Own
+		by[l.Origin] = &lives[i]
 		for shard := range n.followed {
-			floor := l.Floors[shard]
-			n.startLocked(o, shard, o.stream(shard), floor.SSeq, floor.Tick)
+			o.stream(shard).started = true
 		}
 	}
-	n.recalling = true
 	replay(func(m log.Message) {
 		o := n.origins[m.Stamp.Origin]
 		if o == nil || o.self || !n.interest[m.Shard] {
@@ -82,11 +75,13 @@ func (n *Node) Recall(lives []Life, replay func(message func(log.Message), lost 
 			return
 		}
 		if hole := m.SSeq - st.head - 1; hole > 0 {
-			missing += hole
+			if st.head > 0 || !by[o.id].Trimmed {
+				missing += hole
+			}
 			n.loseLocked(o, m.Shard, st, m.Stamp.Tick-1, m.SSeq-1)
 		}
 		n.admitLocked(o, st, m)
-		if own[o.id] {
+		if by[o.id].Own {
 			n.tick = max(n.tick, m.Stamp.Tick)
 		}
 	}, func(l Lost) {
