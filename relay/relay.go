@@ -16,6 +16,7 @@ import (
 	"github.com/chappe-relay/chappe/relay/node"
 	"github.com/chappe-relay/chappe/relay/poll"
 	"github.com/chappe-relay/chappe/relay/position"
+	"github.com/chappe-relay/chappe/relay/presence"
 	"github.com/chappe-relay/chappe/relay/session"
 	"github.com/chappe-relay/chappe/relay/web"
 	"github.com/chappe-relay/chappe/relay/writer"
@@ -28,6 +29,7 @@ type Relay struct {
 	cfg       Config
 	node      *node.Node
 	host      *session.Host
+	presence  *presence.Book
 	pool      *writer.Pool
 	polls     *poll.Handler
 	sockets   *ws.Handler
@@ -71,9 +73,10 @@ func New(cfg Config) (*Relay, error) {
 		Window:      cfg.window(),
 		Idempotency: cfg.Limits.Idempotency,
 	})
+	r.presence = presence.New(presence.Config{Bus: cfg.Presence, Window: cfg.Limits.Reconnect, Now: cfg.Clock})
 	m := newMetrics()
 	r.host = session.NewHost(session.Config{
-		Node: r.node, Authority: r.authority, Policy: cfg.Policy, Limits: cfg.Limits.session(),
+		Node: r.node, Authority: r.authority, Policy: cfg.Policy, Roster: r.presence, Limits: cfg.Limits.session(),
 		Region: cfg.Region, Alternatives: cfg.Alternatives,
 		Logger: cfg.Logger, Now: cfg.Clock, Observer: m,
 	})
@@ -177,6 +180,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		r.empty(late, 0)
 		cancel()
 	}
+	r.presence.Close()
 	r.node.Close()
 	stop()
 	all.Wait()
@@ -200,6 +204,7 @@ func (r *Relay) tick(ctx context.Context, failed <-chan error) error {
 			return err
 		case now := <-t.C:
 			r.node.Tick()
+			r.presence.Tick()
 			if now.Sub(swept) >= withoutBus {
 				swept = now
 				r.host.Sweep()
@@ -215,6 +220,10 @@ func (r *Relay) tick(ctx context.Context, failed <-chan error) error {
 
 // Node returns the relay's timeline, for its Bus: what other nodes say goes there.
 func (r *Relay) Node() *node.Node { return r.node }
+
+// Presence returns who is where, for its Bus: what the books of other nodes say
+// goes there.
+func (r *Relay) Presence() *presence.Book { return r.presence }
 
 // Serve answers what another node's Config.Forward brought.
 func (r *Relay) Serve(_ context.Context, request []byte) ([]byte, error) { return r.api.Serve(request) }

@@ -51,8 +51,8 @@ func (a *Authority) Allows(id *identity.Identity, o *namespace.Options, act iden
 	return Allows(id, o, act, channel)
 }
 
-// Seal makes a resume ticket with the default ages; "" if there is none for this
-// identity.
+// Seal makes a resume ticket with the default ages, for the member of that name;
+// "" if there is none for this identity.
 func (a *Authority) Seal(session string, id *identity.Identity) string {
 	if id == nil {
 		return ""
