@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chappe-relay/chappe/relay/auth"
@@ -41,7 +42,8 @@ type Relay struct {
 	handler   http.Handler
 	api       *httpapi.API
 
-	lag lagMeter
+	lag     lagMeter
+	recheck atomic.Int64 // Unix nanoseconds until which sessions are asked whether they were revoked
 }
 
 // New makes a relay. The error is that of Config.Validate, or a metric that the
@@ -208,6 +210,9 @@ func (r *Relay) tick(ctx context.Context, failed <-chan error) error {
 			if now.Sub(swept) >= withoutBus {
 				swept = now
 				r.host.Sweep()
+				if r.recheck.Load() > r.cfg.Clock().UnixNano() {
+					r.host.Revoke(r.authority.Revoked)
+				}
 				r.polls.Sweep()
 			}
 			if now.Sub(sampled) >= time.Second {

@@ -80,6 +80,8 @@ func (h *Host) refusal(err *wire.Err) *wire.CloseError {
 		ce.Close = wire.CloseExpired
 	case wire.CodeDenied:
 		ce.Close = wire.CloseForbidden
+	case wire.CodeRevoked:
+		ce.Close = wire.CloseRevoked
 	case wire.CodePlugin:
 		ce.Close, ce.Retry = wire.CloseInternal, max(err.Retry, h.delay())
 	}

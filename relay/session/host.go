@@ -305,6 +305,17 @@ func (h *Host) Disconnect(user string) (n int) {
 	return n
 }
 
+// Revoke closes every session whose identity match accepts, for good.
+func (h *Host) Revoke(match func(*identity.Identity) bool) (n int) {
+	for _, s := range h.Sessions() {
+		if who := s.Identity(); who != nil && match(who) {
+			s.close(&wire.CloseError{Close: wire.CloseRevoked, Code: wire.CodeRevoked, Text: "the credential was revoked"})
+			n++
+		}
+	}
+	return n
+}
+
 // Unsubscribe ends the subscriptions of a user to a channel or pattern.
 func (h *Host) Unsubscribe(user, name string) (n int) {
 	for _, s := range h.Sessions() {
