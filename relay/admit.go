@@ -45,6 +45,9 @@ func (r *Relay) identify(w http.ResponseWriter, req *http.Request) (*identity.Id
 	if q.Has("ticket") {
 		who, err := r.tickets.Redeem(q.Get("ticket"), r.origins.Of(req))
 		if err == nil {
+			if err := r.authority.Check(who); err != nil {
+				return nil, err
+			}
 			if stream {
 				r.remember(w, req, cookie, who)
 			}

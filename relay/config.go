@@ -18,6 +18,7 @@ import (
 	"github.com/chappe-relay/chappe/relay/node"
 	"github.com/chappe-relay/chappe/relay/policy"
 	"github.com/chappe-relay/chappe/relay/position"
+	"github.com/chappe-relay/chappe/relay/presence"
 	"github.com/chappe-relay/chappe/relay/session"
 )
 
@@ -44,6 +45,7 @@ type Config struct {
 	Store        node.Store            // keeps channels with history; nil: they end with the process
 	Ledger       session.Ledger        // knows what Store has kept; nil: acknowledgements are local
 	Policy       policy.Policy         // developers' code; nil: none
+	Presence     presence.Bus          // to the other nodes; nil: alone
 	// Forward sends a request to the node of an origin and returns its answer,
 	// which that node's Relay.Serve gave. nil: sessions of other nodes are unknown.
 	Forward func(ctx context.Context, origin position.Origin, request []byte) ([]byte, error)

@@ -3,6 +3,7 @@ package relay
 import (
 	"time"
 
+	"github.com/chappe-relay/chappe/relay/auth"
 	"github.com/chappe-relay/chappe/relay/channel"
 	"github.com/chappe-relay/chappe/relay/identity"
 	"github.com/chappe-relay/chappe/relay/position"
@@ -109,6 +110,15 @@ func (r *Relay) Channels() []Channel {
 
 // Disconnect closes all connections of a user, for good, and returns how many.
 func (r *Relay) Disconnect(user string) int { return r.host.Disconnect(user) }
+
+// Revoke takes credentials back: their sessions are closed for good, and they are
+// refused from now on. It returns how many sessions were closed.
+func (r *Relay) Revoke(all ...auth.Revocation) int {
+	r.authority.Add(all...)
+	// Who was let in a moment ago may not be in the list yet.
+	r.recheck.Store(r.cfg.Clock().Add(time.Second).UnixNano())
+	return r.host.Revoke(r.authority.Revoked)
+}
 
 // Unsubscribe ends a user's subscriptions to a channel or pattern and returns
 // how many.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chappe-relay/chappe/relay/auth"
@@ -16,6 +17,7 @@ import (
 	"github.com/chappe-relay/chappe/relay/node"
 	"github.com/chappe-relay/chappe/relay/poll"
 	"github.com/chappe-relay/chappe/relay/position"
+	"github.com/chappe-relay/chappe/relay/presence"
 	"github.com/chappe-relay/chappe/relay/session"
 	"github.com/chappe-relay/chappe/relay/web"
 	"github.com/chappe-relay/chappe/relay/writer"
@@ -28,6 +30,7 @@ type Relay struct {
 	cfg       Config
 	node      *node.Node
 	host      *session.Host
+	presence  *presence.Book
 	pool      *writer.Pool
 	polls     *poll.Handler
 	sockets   *ws.Handler
@@ -39,7 +42,8 @@ type Relay struct {
 	handler   http.Handler
 	api       *httpapi.API
 
-	lag lagMeter
+	lag     lagMeter
+	recheck atomic.Int64 // Unix nanoseconds until which sessions are asked whether they were revoked
 }
 
 // New makes a relay. The error is that of Config.Validate, or a metric that the
@@ -63,9 +67,10 @@ func New(cfg Config) (*Relay, error) {
 		return nil, err
 	}
 	r.node = node.New(r.nodeConfig())
+	r.presence = presence.New(presence.Config{Bus: cfg.Presence, Window: cfg.Limits.Reconnect, Now: cfg.Clock})
 	m := newMetrics()
 	r.host = session.NewHost(session.Config{
-		Node: r.node, Authority: r.authority, Policy: cfg.Policy, Ledger: cfg.Ledger, Limits: cfg.Limits.session(),
+		Node: r.node, Authority: r.authority, Policy: cfg.Policy, Ledger: cfg.Ledger, Roster: r.presence, Limits: cfg.Limits.session(),
 		Region: cfg.Region, Alternatives: cfg.Alternatives,
 		Logger: cfg.Logger, Now: cfg.Clock, Observer: m,
 	})
@@ -192,6 +197,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		r.empty(late, 0)
 		cancel()
 	}
+	r.presence.Close()
 	r.node.Close()
 	stop()
 	all.Wait()
@@ -215,9 +221,13 @@ func (r *Relay) tick(ctx context.Context, failed <-chan error) error {
 			return err
 		case now := <-t.C:
 			r.node.Tick()
+			r.presence.Tick()
 			if now.Sub(swept) >= withoutBus {
 				swept = now
 				r.host.Sweep()
+				if r.recheck.Load() > r.cfg.Clock().UnixNano() {
+					r.host.Revoke(r.authority.Revoked)
+				}
 				r.polls.Sweep()
 			}
 			if now.Sub(sampled) >= time.Second {
@@ -230,6 +240,10 @@ func (r *Relay) tick(ctx context.Context, failed <-chan error) error {
 
 // Node returns the relay's timeline, for its Bus: what other nodes say goes there.
 func (r *Relay) Node() *node.Node { return r.node }
+
+// Presence returns who is where, for its Bus: what the books of other nodes say
+// goes there.
+func (r *Relay) Presence() *presence.Book { return r.presence }
 
 // Serve answers what another node's Config.Forward brought.
 func (r *Relay) Serve(_ context.Context, request []byte) ([]byte, error) { return r.api.Serve(request) }

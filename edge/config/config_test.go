@@ -93,7 +93,7 @@ func TestFaults(t *testing.T) {
 				"chappe.yaml:4: client.public-url: unknown key; did you mean client.public_url?",
 				"chappe.yaml:5: namespcaes: unknown key; did you mean namespaces?",
 				"chappe.yaml:6: level: unknown key; did you mean log.level?",
-				"chappe.yaml:7: weather: unknown key; want region, client, admin, auth, namespaces, limits, mesh, plugins, memory, data, log or drain",
+				"chappe.yaml:7: weather: unknown key; want region, client, admin, auth, namespaces, limits, mesh, history, plugins, memory, data, log or drain",
 			},
 		},
 		"in a namespace": {

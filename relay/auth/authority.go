@@ -16,7 +16,8 @@ import (
 // reload of the configuration changes keys: a call sees the old or the new ones,
 // and never a mixture.
 type Authority struct {
-	now atomic.Pointer[pair]
+	*Revocations // nothing that was taken back is believed
+	now          atomic.Pointer[pair]
 }
 
 type pair struct {
@@ -26,7 +27,7 @@ type pair struct {
 
 // NewAuthority puts the two together.
 func NewAuthority(v *Verifier, s *Sealer) *Authority {
-	a := &Authority{}
+	a := &Authority{Revocations: NewRevocations(v.clock)}
 	a.Replace(v, s)
 	return a
 }
@@ -38,7 +39,20 @@ func (a *Authority) Replace(v *Verifier, s *Sealer) { a.now.Store(&pair{v, s}) }
 // Verify is Verifier.Verify with the error as a frame.
 func (a *Authority) Verify(token string) (*identity.Identity, *wire.Err) {
 	id, err := a.now.Load().verifier.Verify(token)
+	if err == nil {
+		if err := a.Check(id); err != nil {
+			return nil, err
+		}
+	}
 	return id, frame(err)
+}
+
+// Check refuses an identity whose credential was revoked after it was made.
+func (a *Authority) Check(id *identity.Identity) *wire.Err {
+	if a.Revoked(id) {
+		return errRevoked.Wire()
+	}
+	return nil
 }
 
 // Anonymous is Verifier.Anonymous.
@@ -51,8 +65,8 @@ func (a *Authority) Allows(id *identity.Identity, o *namespace.Options, act iden
 	return Allows(id, o, act, channel)
 }
 
-// Seal makes a resume ticket with the default ages; "" if there is none for this
-// identity.
+// Seal makes a resume ticket with the default ages, for the member of that name;
+// "" if there is none for this identity.
 func (a *Authority) Seal(session string, id *identity.Identity) string {
 	if id == nil {
 		return ""
@@ -60,11 +74,14 @@ func (a *Authority) Seal(session string, id *identity.Identity) string {
 	return a.now.Load().sealer.SealResume(Resume{Session: session, Identity: *id})
 }
 
-// Open reads a resume ticket: the session it was made for, and the identity.
+// Open reads a resume ticket: the member it was made for, and the identity.
 func (a *Authority) Open(ticket string) (session string, id *identity.Identity, err *wire.Err) {
 	r, oerr := a.now.Load().sealer.OpenResume(ticket)
 	if oerr != nil {
 		return "", nil, frame(oerr)
+	}
+	if err := a.Check(&r.Identity); err != nil {
+		return "", nil, err
 	}
 	r.Identity.Ticket = true
 	return r.Session, &r.Identity, nil

@@ -19,6 +19,9 @@ import (
 // and in every presence list.
 const maxUser = 256 // bytes
 
+// maxTokenID is the longest jti: it is in resume tickets.
+const maxTokenID = 256 // bytes
+
 // lastSecond is the end of the year 9999, the last that RFC 3339 can write.
 const lastSecond = 253402300799
 
@@ -46,6 +49,12 @@ func (v *Verifier) identify(raw []byte, dev bool) (*identity.Identity, error) {
 	}
 	if len(who.User) > maxUser || !printable(who.User) {
 		return nil, bad("sub: longer than %d bytes, or with control characters", maxUser)
+	}
+	if err := text(claims, "jti", &who.Token); err != nil {
+		return nil, err
+	}
+	if len(who.Token) > maxTokenID {
+		return nil, bad("jti: longer than %d bytes", maxTokenID)
 	}
 	if err := v.checkParties(claims); err != nil {
 		return nil, err
@@ -146,6 +155,9 @@ func (v *Verifier) checkTimes(claims map[string]json.RawMessage, who *identity.I
 	}
 	if hasExp {
 		who.Expires = exp.Add(v.leeway)
+	}
+	if hasIat {
+		who.Issued = max(iat.UnixMilli(), 1)
 	}
 	return nil
 }

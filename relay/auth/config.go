@@ -20,16 +20,19 @@ const (
 // Config says whom to believe. The zero value believes nobody: all clients are
 // anonymous.
 type Config struct {
-	Keys     []Key            // for tokens; at most 32
-	APIKeys  []APIKey         // for back ends
-	Dev      bool             // dev mode: short secrets and the development key are taken, and anonymous clients on loopback may do all
-	Secret   []byte           `json:"-"` // seals resume tickets; the same on all nodes. Empty: random, so that tickets end with the process
-	Retired  [][]byte         `json:"-"` // earlier secrets, whose tickets still open
-	Issuer   string           // iss that tokens must have; "": not checked
-	Audience string           // one aud that tokens must have; "": not checked
-	Claims   bool             // keep a token's further claims with the identity, for plugins
-	Leeway   time.Duration    // for differing clocks, on exp, nbf and iat; 0: 5 s
-	Clock    func() time.Time // nil: time.Now
+	Keys     []Key    // for tokens; at most 32
+	APIKeys  []APIKey // for back ends
+	Dev      bool     // dev mode: short secrets and the development key are taken, and anonymous clients on loopback may do all
+	Secret   []byte   `json:"-"` // seals resume tickets; the same on all nodes. Empty: random, so that tickets end with the process
+	Retired  [][]byte `json:"-"` // earlier secrets, whose tickets still open
+	Issuer   string   // iss that tokens must have; "": not checked
+	Audience string   // one aud that tokens must have; "": not checked
+	Claims   bool     // keep a token's further claims with the identity, for plugins
+	// TicketAge is the oldest resume ticket that is taken now: less than MaxAge while
+	// the node may have missed a revocation. nil: MaxAge.
+	TicketAge func() time.Duration `json:"-"`
+	Leeway    time.Duration        // for differing clocks, on exp, nbf and iat; 0: 5 s
+	Clock     func() time.Time     // nil: time.Now
 }
 
 // Format prints how much is configured and no secret, for every verb.

@@ -10,7 +10,7 @@ import (
 // wrong, by the path of the claim where there is one; it never holds any part of
 // the credential, because it goes to logs and to whoever sent it.
 type Error struct {
-	Code wire.Code // bad_token, token_expired or overloaded
+	Code wire.Code // bad_token, token_expired, revoked or overloaded
 	Text string
 }
 

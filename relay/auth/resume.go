@@ -11,15 +11,16 @@ import (
 // The inside of a resume ticket. Nodes of two versions may run side by side, so
 // a new layout takes a new first byte.
 //
-//	byte    1 layout
-//	string  session                 (strings: uvarint length, bytes)
+//	byte    2 layout; 1 has neither the token's id nor when it was issued
+//	string  member                  (strings: uvarint length, bytes)
 //	varint  issued, expires         Unix milliseconds
 //	varint  end of the identity     Unix milliseconds; 0: never
 //	byte    flags: 1 backend
-//	string  user, key, claims
+//	string  user, key, claims, token
+//	varint  the token issued        Unix milliseconds; 0: unknown
 //	uvarint grants, each: byte actions, string pattern
 //	uvarint subs, each: string
-const resumeLayout = 1
+const resumeLayout = 2
 
 func (r *Resume) append(b []byte) []byte {
 	who := &r.Identity
@@ -40,6 +41,8 @@ func (r *Resume) append(b []byte) []byte {
 	b = appendString(b, who.User)
 	b = appendString(b, who.Key)
 	b = appendString(b, who.Claims)
+	b = appendString(b, who.Token)
+	b = binary.AppendVarint(b, who.Issued)
 	b = binary.AppendUvarint(b, uint64(len(who.Grants)))
 	for _, g := range who.Grants {
 		b = append(b, byte(g.Actions))
@@ -60,7 +63,8 @@ func appendString(b []byte, s string) []byte {
 // seal: a length is never believed before it is compared with what is left.
 func readResume(b []byte) (Resume, error) {
 	in := reader{b: b}
-	if in.byte() != resumeLayout {
+	layout := in.byte()
+	if layout < 1 || layout > resumeLayout {
 		return Resume{}, errors.New("unknown layout")
 	}
 	var r Resume
@@ -76,6 +80,10 @@ func readResume(b []byte) (Resume, error) {
 	who.User = in.string()
 	who.Key = in.string()
 	who.Claims = in.string()
+	if layout > 1 {
+		who.Token = in.string()
+		who.Issued = in.varint()
+	}
 	if n := in.count(2); n > 0 {
 		who.Grants = make([]identity.Grant, n)
 		for i := range who.Grants {

@@ -36,7 +36,7 @@ const (
 
 // Resume is what a resume ticket says: who was here, and until when we believe it.
 type Resume struct {
-	Session  string
+	Session  string // the name of the client's member in presence
 	Identity identity.Identity
 	Issued   time.Time // zero when sealing: now
 	Expires  time.Time // zero when sealing: the earlier of Issued+MaxAge and the identity's end
@@ -47,6 +47,7 @@ type Resume struct {
 // has to remember it. It is immutable and safe for use by many goroutines.
 type Sealer struct {
 	roots [][]byte // pseudo-random keys; the first seals, all open
+	age   func() time.Duration
 	clock func() time.Time
 }
 
@@ -62,7 +63,10 @@ func NewSealer(c Config) (*Sealer, error) {
 	if len(c.Retired) > maxSecrets-1 {
 		return nil, fmt.Errorf("resume tickets: %d retired secrets; at most %d are tried", len(c.Retired), maxSecrets-1)
 	}
-	s := &Sealer{clock: c.Clock}
+	s := &Sealer{clock: c.Clock, age: c.TicketAge}
+	if s.age == nil {
+		s.age = func() time.Duration { return MaxAge }
+	}
 	if s.clock == nil {
 		s.clock = time.Now
 	}
@@ -160,6 +164,8 @@ func (s *Sealer) OpenResume(ticket string) (Resume, error) {
 	case now.Sub(r.Issued) >= MaxAge, !now.Before(r.Expires),
 		!r.Identity.Expires.IsZero() && !now.Before(r.Identity.Expires):
 		return Resume{}, errResumeExpired
+	case now.Sub(r.Issued) >= s.age():
+		return Resume{}, errCutOff
 	}
 	return r, nil
 }
@@ -188,5 +194,6 @@ func (s *Sealer) unwrap(prefix, sealed string) ([]byte, error) {
 
 var (
 	errResume        = bad("not a resume ticket of this server")
+	errCutOff        = &Error{Code: errExpired.Code, Text: "this node is cut off from the others and takes young tickets only; show the token"}
 	errResumeExpired = &Error{Code: errExpired.Code, Text: "the resume ticket expired"}
 )

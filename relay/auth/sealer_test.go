@@ -28,7 +28,7 @@ func newSealer(t testing.TB, now *time.Time, secrets ...[]byte) *Sealer {
 }
 
 func ada(end time.Time) identity.Identity {
-	return identity.Identity{User: "ada", Expires: end, Subs: []string{"user.ada"}, Grants: []identity.Grant{
+	return identity.Identity{User: "ada", Token: "t1", Issued: epoch.UnixMilli(), Expires: end, Subs: []string{"user.ada"}, Grants: []identity.Grant{
 		{Pattern: "rides.>", Actions: identity.All}, {Pattern: "user.ada", Actions: identity.Subscribe}}}
 }
 

@@ -117,7 +117,10 @@ func TestGoodTokens(t *testing.T) {
 			if !id.Expires.Equal(want.Expires) {
 				t.Errorf("%s %s: ends %v, not %v", key.Algorithm, name, id.Expires, want.Expires)
 			}
-			if id.Expires = want.Expires; !reflect.DeepEqual(id, want) {
+			if iat := time.UnixMilli(id.Issued); iat.Before(epoch) || iat.After(epoch.Add(defaultLeeway)) {
+				t.Errorf("%s %s: issued %v", key.Algorithm, name, iat)
+			}
+			if id.Expires, id.Issued = want.Expires, 0; !reflect.DeepEqual(id, want) {
 				t.Errorf("%s %s: %+v", key.Algorithm, name, id)
 			}
 		}

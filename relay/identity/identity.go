@@ -31,6 +31,8 @@ type Identity struct {
 	Grants  []Grant   // any one that covers the channel is enough
 	Subs    []string  // subscriptions the server makes for this client
 	Expires time.Time // zero: never
+	Token   string    // the token's id (jti); "": it has none
+	Issued  int64     // when the token was (iat), Unix milliseconds; 0: it does not say
 	Claims  string    // the token's claims, a JSON object, for plugins; "" for none
 	Ticket  bool      // shown by a resume ticket: it was admitted before
 	Backend bool      // an API key: not limited by the per-connection publish rate

@@ -80,6 +80,8 @@ func (h *Host) refusal(err *wire.Err) *wire.CloseError {
 		ce.Close = wire.CloseExpired
 	case wire.CodeDenied:
 		ce.Close = wire.CloseForbidden
+	case wire.CodeRevoked:
+		ce.Close = wire.CloseRevoked
 	case wire.CodePlugin:
 		ce.Close, ce.Retry = wire.CloseInternal, max(err.Retry, h.delay())
 	}
@@ -90,9 +92,14 @@ func (s *Session) identify(h *wire.Hello) (*identity.Identity, *wire.Err) {
 	a := s.host.cfg.Authority
 	switch {
 	case h.Resume != "":
-		_, who, err := a.Open(h.Resume)
+		member, who, err := a.Open(h.Resume)
 		if err != nil && h.Token != "" {
 			return a.Verify(h.Token)
+		}
+		if err == nil {
+			s.mu.Lock()
+			s.kept = numberOf(member)
+			s.mu.Unlock()
 		}
 		return who, err
 	case h.Token != "":
@@ -112,7 +119,7 @@ func (s *Session) welcomeLocked(h *wire.Hello) {
 	s.event = host.cfg.Node.EventEnd()
 	l := &host.cfg.Limits
 	s.sayLocked(&wire.Welcome{
-		Version: protocolVersion, Session: s.id, Resume: host.cfg.Authority.Seal(s.id, s.who),
+		Version: protocolVersion, Session: s.id, Resume: host.cfg.Authority.Seal(s.memberLocked(), s.who),
 		Node: host.cfg.Node.Self(), Region: host.cfg.Region,
 		Ping: l.Ping.Milliseconds(), Dead: l.Dead.Milliseconds(), Reconnect: l.Reconnect.Milliseconds(),
 		Expires: expires(s.who), Alternatives: host.cfg.Alternatives,

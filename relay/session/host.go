@@ -15,6 +15,7 @@ import (
 	"github.com/chappe-relay/chappe/relay/node"
 	"github.com/chappe-relay/chappe/relay/policy"
 	"github.com/chappe-relay/chappe/relay/position"
+	"github.com/chappe-relay/chappe/relay/presence"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
 
@@ -28,10 +29,11 @@ type Authority interface {
 	// Allows reports whether an identity may do something in a channel, or in
 	// every channel of a pattern.
 	Allows(id *identity.Identity, o *namespace.Options, a identity.Action, channel string) bool
-	// Seal makes a resume ticket; "" if there is none for this identity.
-	Seal(session string, id *identity.Identity) string
-	// Open reads one: the session it was made for, and the identity.
-	Open(ticket string) (session string, id *identity.Identity, err *wire.Err)
+	// Seal makes a resume ticket for the member of that name; "" if there is none
+	// for this identity.
+	Seal(member string, id *identity.Identity) string
+	// Open reads one: the member it was made for, and the identity.
+	Open(ticket string) (member string, id *identity.Identity, err *wire.Err)
 	// SealPass makes a pass: with it, a client whose subscription plugins admitted
 	// resumes it without their being asked again.
 	SealPass(id *identity.Identity, name string, tags []policy.Tags) string
@@ -67,6 +69,7 @@ type Config struct {
 	Authority    Authority
 	Policy       policy.Policy // nil: all that the authority allows is allowed
 	Ledger       Ledger        // nil: messages are kept in memory only
+	Roster       Roster        // nil: of this node alone
 	Limits       Limits
 	Region       string
 	Alternatives []string
@@ -97,7 +100,7 @@ type Host struct {
 	mu       sync.Mutex
 	sessions map[string]*Session
 	used     int // cost of all sessions
-	presence presence
+	rosters  rosters
 	panels   panels
 }
 
@@ -115,11 +118,14 @@ func NewHost(cfg Config) *Host {
 	if cfg.Entropy == nil {
 		cfg.Entropy = func(b []byte) { rand.Read(b) }
 	}
+	if cfg.Roster == nil {
+		cfg.Roster = presence.New(presence.Config{Now: cfg.Now})
+	}
 	if cfg.Observer == nil {
 		cfg.Observer = nobody{}
 	}
 	h := &Host{cfg: cfg, sessions: make(map[string]*Session)}
-	h.presence.channels = make(map[string]*roster)
+	h.rosters.channels = make(map[string]*roster)
 	return h
 }
 
@@ -174,7 +180,7 @@ func (h *Host) Open(p Params) (*Session, *wire.CloseError) {
 	if b := p.Beside; b != nil {
 		s.beside, s.event = true, h.cfg.Node.EventEnd()
 		b.mu.Lock()
-		s.who, s.number = b.who, b.number
+		s.who, s.number, s.kept = b.who, b.number, b.kept
 		b.mu.Unlock()
 		return s, nil
 	}
@@ -294,6 +300,17 @@ func (h *Host) Disconnect(user string) (n int) {
 	for _, s := range h.Sessions() {
 		if s.User() == user {
 			s.close(&wire.CloseError{Close: wire.CloseRevoked, Code: wire.CodeRevoked, Text: "disconnected by the operator"})
+			n++
+		}
+	}
+	return n
+}
+
+// Revoke closes every session whose identity match accepts, for good.
+func (h *Host) Revoke(match func(*identity.Identity) bool) (n int) {
+	for _, s := range h.Sessions() {
+		if who := s.Identity(); who != nil && match(who) {
+			s.close(&wire.CloseError{Close: wire.CloseRevoked, Code: wire.CodeRevoked, Text: "the credential was revoked"})
 			n++
 		}
 	}

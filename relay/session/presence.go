@@ -1,71 +1,72 @@
 package session
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/chappe-relay/chappe/relay/channel"
 	"github.com/chappe-relay/chappe/relay/identity"
 	"github.com/chappe-relay/chappe/relay/policy"
+	"github.com/chappe-relay/chappe/relay/presence"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
 
-// presence knows who is in which channel on this node. Changes are collected
-// and told together, a few times a second: a session that comes and goes within
-// a turn is not mentioned.
-type presence struct {
+// Roster knows who is in which channel, here and elsewhere. Changes are collected
+// and told together, a few times a second: a session that comes and goes within a
+// turn is not mentioned. Its methods must not block. *presence.Book is one.
+type Roster interface {
+	// Enter lists a member, unless most are listed already: then it returns nil.
+	Enter(channel string, m wire.Member, most int) *presence.Seat
+	// Leave takes it off again. back says that its client was sent to another node.
+	Leave(s *presence.Seat, back bool)
+	// List returns all members of a channel, in no order.
+	List(channel string) []wire.Member
+	// Turn returns the changes since the last turn.
+	Turn() []presence.Change
+}
+
+// rosters are the seats and watchers of this node's sessions.
+type rosters struct {
 	mu       sync.Mutex
 	channels map[string]*roster
-	changed  []*roster
 }
 
-// roster is one channel's members. Guarded by presence.mu.
+// roster is one channel's part. Guarded by rosters.mu.
 type roster struct {
-	channel  string
-	members  map[*Session]wire.Member
+	seats    map[*Session]*presence.Seat
 	watchers map[*Session]struct{}
-	came     map[*Session]wire.Member // since the last turn
-	went     map[*Session]wire.Member
-	queued   bool
-}
-
-func (p *presence) rosterLocked(name string) *roster {
-	r := p.channels[name]
-	if r == nil {
-		r = &roster{channel: name, members: map[*Session]wire.Member{}, watchers: map[*Session]struct{}{},
-			came: map[*Session]wire.Member{}, went: map[*Session]wire.Member{}}
-		p.channels[name] = r
-	}
-	return r
-}
-
-func (p *presence) queueLocked(r *roster) {
-	if !r.queued {
-		r.queued = true
-		p.changed = append(p.changed, r)
-	}
 }
 
 // enter lists a session in its channel. Called with the session's lock held.
 func (h *Host) enter(s *Session, e *sub) {
-	h.presence.mu.Lock()
-	defer h.presence.mu.Unlock()
-	r := h.presence.rosterLocked(e.log.Name)
+	name := e.log.Name
+	h.rosters.mu.Lock()
+	defer h.rosters.mu.Unlock()
+	r := h.rosters.channels[name]
+	if r == nil {
+		r = &roster{seats: make(map[*Session]*presence.Seat), watchers: make(map[*Session]struct{})}
+		h.rosters.channels[name] = r
+	}
 	if e.events {
 		r.watchers[s] = struct{}{}
 	}
-	if len(r.members) >= h.cfg.Node.Table().For(e.log.Name).Members {
+	m := wire.Member{Session: s.memberLocked(), User: s.who.User}
+	seat := h.cfg.Roster.Enter(name, m, h.cfg.Node.Table().For(name).Members)
+	if seat == nil {
 		return // the roster is full: not listed; PROTOCOL §9 says so
 	}
 	e.member = true
-	m := wire.Member{Session: publicID(s.number), User: s.who.User}
-	r.members[s] = m
-	if _, back := r.went[s]; back {
-		delete(r.went, s)
-		return
-	}
-	r.came[s] = m
-	h.presence.queueLocked(r)
+	r.seats[s] = seat
 	h.tell(s.clientLocked(), e, true)
+}
+
+// memberLocked is the name of a session's client in presence, which it keeps when
+// it comes back with its ticket.
+func (s *Session) memberLocked() string {
+	if s.kept != 0 {
+		return publicID(s.kept)
+	}
+	return publicID(s.number)
 }
 
 // tell lets plugins know of a member's coming and going.
@@ -76,76 +77,61 @@ func (h *Host) tell(c *policy.Client, e *sub, joined bool) {
 }
 
 // leave takes a session off its channel's roster.
-func (h *Host) leave(s *Session, e *sub, c *policy.Client) {
+func (h *Host) leave(s *Session, e *sub, c *policy.Client, back bool) {
 	if !e.member && !e.events {
 		return
 	}
-	h.presence.mu.Lock()
-	defer h.presence.mu.Unlock()
-	r := h.presence.channels[e.log.Name]
+	h.rosters.mu.Lock()
+	defer h.rosters.mu.Unlock()
+	r := h.rosters.channels[e.log.Name]
 	if r == nil {
 		return
 	}
 	delete(r.watchers, s)
-	m, listed := r.members[s]
-	delete(r.members, s)
-	if _, unsaid := r.came[s]; unsaid {
-		delete(r.came, s)
-	} else if listed {
-		r.went[s] = m
-		h.presence.queueLocked(r)
-	}
-	if listed {
+	if seat := r.seats[s]; seat != nil {
+		delete(r.seats, s)
+		h.cfg.Roster.Leave(seat, back)
 		h.tell(c, e, false)
 	}
-	h.presence.tidyLocked(r)
-}
-
-func (p *presence) tidyLocked(r *roster) {
-	if len(r.members)+len(r.watchers)+len(r.came)+len(r.went) == 0 && !r.queued {
-		delete(p.channels, r.channel)
+	if len(r.seats)+len(r.watchers) == 0 {
+		delete(h.rosters.channels, e.log.Name)
 	}
 }
+
+// maxMembers is of one frame: a change of thousands goes out in many, and who is
+// slow loses some of them and not the connection.
+const maxMembers = 500
 
 // flushPresence tells the changes since the last turn to those who watch.
 func (h *Host) flushPresence() {
-	type news struct {
-		to     []*Session
-		frames []wire.Frame
-	}
-	var all []news
-	p := &h.presence
-	p.mu.Lock()
-	for _, r := range p.changed {
-		r.queued = false
-		var n news
-		if len(r.watchers) > 0 {
-			for s := range r.watchers {
-				n.to = append(n.to, s)
-			}
-			for action, of := range map[string]map[*Session]wire.Member{wire.PresenceJoin: r.came, wire.PresenceLeave: r.went} {
-				if len(of) == 0 {
-					continue
-				}
-				f := &wire.Presence{Channel: r.channel, Action: action}
-				for _, m := range of {
-					f.Members = append(f.Members, m)
-				}
-				n.frames = append(n.frames, f)
-			}
-			all = append(all, n)
+	for _, c := range h.cfg.Roster.Turn() {
+		to := h.watchers(c.Channel)
+		if len(to) == 0 {
+			continue
 		}
-		clear(r.came)
-		clear(r.went)
-		p.tidyLocked(r)
-	}
-	p.changed = nil
-	p.mu.Unlock()
-	for _, n := range all {
-		for _, s := range n.to {
-			s.news(n.frames)
+		var frames []wire.Frame
+		add := func(action string, all []wire.Member) {
+			for some := range slices.Chunk(all, maxMembers) {
+				frames = append(frames, &wire.Presence{Channel: c.Channel, Action: action, Members: some})
+			}
+		}
+		add(wire.PresenceJoin, c.Came)
+		add(wire.PresenceLeave, c.Went)
+		for _, s := range to {
+			s.news(frames)
 		}
 	}
+}
+
+func (h *Host) watchers(channel string) (to []*Session) {
+	h.rosters.mu.Lock()
+	defer h.rosters.mu.Unlock()
+	if r := h.rosters.channels[channel]; r != nil {
+		for s := range r.watchers {
+			to = append(to, s)
+		}
+	}
+	return to
 }
 
 // news gives presence changes to a session that watches. One that leaves them
@@ -168,7 +154,7 @@ func (s *Session) news(frames []wire.Frame) {
 	s.link.Kick()
 }
 
-// Presence returns who is in a channel on this node.
+// Presence returns who is in a channel, on all nodes.
 func (h *Host) Presence(who *identity.Identity, name string) (*wire.Presence, *wire.Err) {
 	if err := channel.Check(name); err != nil {
 		return nil, &wire.Err{Code: wire.CodeBadChannel, Text: err.Error()}
@@ -179,15 +165,7 @@ func (h *Host) Presence(who *identity.Identity, name string) (*wire.Presence, *w
 	if err := h.may(who, identity.Presence, name); err != nil {
 		return nil, err
 	}
-	h.presence.mu.Lock()
-	defer h.presence.mu.Unlock()
-	f := &wire.Presence{Channel: name, Action: wire.PresenceList}
-	if r := h.presence.channels[name]; r != nil {
-		for _, m := range r.members {
-			f.Members = append(f.Members, m)
-		}
-	}
-	return f, nil
+	return &wire.Presence{Channel: name, Action: wire.PresenceList, Members: h.cfg.Roster.List(name)}, nil
 }
 
 func (s *Session) presenceLocked(f *wire.PresenceReq) {

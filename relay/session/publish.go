@@ -261,3 +261,12 @@ func publicID(number uint64) string {
 	binary.BigEndian.PutUint64(raw[:], number)
 	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
+
+// numberOf reads a public id; 0: it is none.
+func numberOf(id string) uint64 {
+	raw, err := base64.RawURLEncoding.DecodeString(id)
+	if err != nil || len(raw) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(raw)
+}

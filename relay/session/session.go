@@ -34,6 +34,7 @@ type Session struct {
 	agent    string
 	who      *identity.Identity // nil until hello
 	number   uint64             // names this session as a sender; 0 until hello
+	kept     uint64             // names the client in presence; 0: number does
 	control  []byte             // answers not yet given to the writer, encoded
 	subs     []*sub
 	byName   map[string]*sub    // made when subs are many
@@ -267,7 +268,7 @@ func (s *Session) End(ce *wire.CloseError) {
 	s.mu.Unlock()
 	for _, e := range subs {
 		e.log.Detach(e)
-		s.host.leave(s, e, c)
+		s.host.leave(s, e, c, s.host.draining.Load())
 	}
 	s.host.remove(s)
 	if s.beside {

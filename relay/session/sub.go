@@ -493,6 +493,6 @@ func (s *Session) dropLocked(e *sub, ref uint32, code wire.Code, text string) {
 	}
 	delete(s.byName, e.log.Name)
 	s.orderLocked()
-	s.host.leave(s, e, s.clientLocked())
+	s.host.leave(s, e, s.clientLocked(), false)
 	s.sayLocked(&wire.Unsubbed{Ref: ref, Channel: e.log.Name, Code: code, Text: text})
 }

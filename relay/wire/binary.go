@@ -59,7 +59,7 @@ func AppendBinary(dst []byte, f Frame) []byte {
 		dst = putStr(dst, f.Channel)
 		dst = putStr(dst, f.Action)
 		dst = putList(dst, f.Members, func(dst []byte, m *Member) []byte {
-			return putStr(putStr(dst, m.Session), m.User)
+			return putExtra(putStr(putStr(dst, m.Session), m.User), m.State)
 		})
 	case *Subbed:
 		dst = putUint(dst, uint64(f.Ref))

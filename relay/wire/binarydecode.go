@@ -167,6 +167,9 @@ func (d *body) event(t Type) Frame {
 		f.Members = items(d, "members", func(d *body, m *Member) {
 			m.Session = d.str("session")
 			m.User = d.str("user")
+			if len(d.b) > 0 { // only who is not simply there has one
+				m.State = d.str("state")
+			}
 		})
 		return f
 	case TypeSubbed:

@@ -227,9 +227,13 @@ type Drain struct {
 
 // Member is one session in a channel.
 type Member struct {
-	Session string // public id of the session; not the address for POST
+	Session string // public id of the session, kept over resumes; not the address for POST
 	User    string
+	State   string // MemberAway, or "" for who is there
 }
+
+// MemberAway is a member whose node was lost: it is expected back.
+const MemberAway = "away"
 
 // Presence actions.
 const (

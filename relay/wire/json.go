@@ -229,7 +229,8 @@ func appendPresence(dst []byte, f *Presence) []byte {
 	dst = appendStr(dst, `,"action":`, f.Action)
 	return appendList(dst, `,"members":`, f.Members, func(dst []byte, m *Member) []byte {
 		dst = appendStr(dst, `,"session":`, m.Session)
-		return appendStr(dst, `,"user":`, m.User)
+		dst = appendStr(dst, `,"user":`, m.User)
+		return appendStr(dst, `,"state":`, m.State)
 	})
 }
 

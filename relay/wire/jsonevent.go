@@ -193,6 +193,8 @@ func readPresence(f *fields, p *Presence) {
 				f.str(&m.Session)
 			case "user":
 				f.str(&m.User)
+			case "state":
+				f.str(&m.State)
 			}
 		})
 	}
