@@ -88,6 +88,14 @@ func (j *join) configure(c *relay.Config) {
 	c.Bus, c.Forward = j.Mesh, j.Forward
 }
 
+// reload takes in other peers, routes and certificates.
+func (j *join) reload(c *config.Config) error {
+	if j == nil {
+		return nil
+	}
+	return j.Reload(meshConfig(c))
+}
+
 // gathering is how long a node waits for its peers before it serves: who resumes
 // here at once should find what they have.
 const gathering = time.Second

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,6 +57,7 @@ type Node struct {
 	keep     *keep   // nil: history ends with the process
 	core     *relay.Relay
 
+	mu        sync.Mutex // one Reload at a time
 	draining  atomic.Bool
 	abort     chan struct{}
 	abortOnce sync.Once
@@ -95,6 +98,26 @@ func (n *Node) AdminAddr() net.Addr { return n.admin.Addr() }
 
 // Abort ends a drain that is under way: a second signal. It may be called at any time.
 func (n *Node) Abort() { n.abortOnce.Do(func() { close(n.abort) }) }
+
+// reloadable are the keys that a running node takes in.
+var reloadable = []string{"mesh.peers", "mesh.routes", "mesh.tls."}
+
+// Reload takes in what of a configuration can change while the node runs: the
+// other regions, routes and the mesh's certificates. It returns the keys that
+// differ and need a restart. On an error nothing has changed.
+func (n *Node) Reload(c *config.Config) (restart []string, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.join.reload(c); err != nil {
+		return nil, err
+	}
+	for _, key := range config.Changed(n.o.Config, c) {
+		if !slices.ContainsFunc(reloadable, func(of string) bool { return strings.HasPrefix(key, of) }) {
+			restart = append(restart, key)
+		}
+	}
+	return restart, nil
+}
 
 // closing is how long requests under way may take after the drain.
 const closing = 5 * time.Second

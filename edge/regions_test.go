@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -64,6 +65,16 @@ func freePort(t *testing.T) string {
 
 func newRegions(t *testing.T, names ...string) *regions {
 	t.Helper()
+	w := prepare(t, names...)
+	for _, name := range names {
+		w.nodes[name].start()
+	}
+	return w
+}
+
+// prepare makes the configurations.
+func prepare(t *testing.T, names ...string) *regions {
+	t.Helper()
 	w := &regions{t: t, nodes: make(map[string]*regionNode)}
 	seeds, public, listen := map[string]string{}, map[string]string{}, map[string]string{}
 	for _, name := range names {
@@ -106,9 +117,6 @@ mesh:
 			t.Fatal(err)
 		}
 		w.nodes[name] = &regionNode{t: t, cfg: c, logs: &logLines{}}
-	}
-	for _, name := range names {
-		w.nodes[name].start()
 	}
 	return w
 }
@@ -306,5 +314,44 @@ func TestResumeInAnotherRegion(t *testing.T) {
 		if fmt.Sprint(got) != "[last after more more]" {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+// A region is added to two that run, by a reload, and has the history that was
+// there before.
+func TestARegionIsAdded(t *testing.T) {
+	w := prepare(t, "a", "b", "c")
+	a, b, c := w.nodes["a"], w.nodes["b"], w.nodes["c"]
+	whole := map[string]config.Config{}
+	for name, n := range w.nodes {
+		whole[name] = *n.cfg
+		if name != "c" {
+			n.cfg.Mesh.Peers = maps.Clone(n.cfg.Mesh.Peers)
+			delete(n.cfg.Mesh.Peers, "c")
+			n.start()
+		}
+	}
+	for i := range 10 {
+		a.mustPublish("h.one", fmt.Sprintf("m%d", i), "replicated", "")
+	}
+	for name, n := range map[string]*regionNode{"a": a, "b": b} {
+		next := whole[name]
+		next.Limits.Rate = 99
+		restart, err := n.node.Reload(&next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fmt.Sprint(restart) != "[limits.rate]" {
+			t.Errorf("%s: needs a restart: %v", name, restart)
+		}
+	}
+	c.start()
+	got, id := c.follow(url.Values{"channel": {"h.one"}, "last": {"100"}}, "", 10)
+	if got[0] != "m0" || got[9] != "m9" {
+		t.Errorf("%v", got)
+	}
+	b.mustPublish("h.one", "news", "replicated", "")
+	if got, _ = c.follow(channels("h.one"), id, 1); got[0] != "news" {
+		t.Errorf("%v", got)
 	}
 }

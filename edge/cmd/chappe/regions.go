@@ -23,12 +23,17 @@ USAGE
     chappe regions init [-dir DIRECTORY] REGION[=HOST:PORT[,HOST:PORT]]...
 
 DESCRIPTION
-    Makes a directory for each region: its secret key, its certificate, and
-    mesh.yaml, which names the others by their public keys. HOST:PORT is where
-    the nodes of a region take links from regions with a larger name; the
-    smallest name needs it most, the largest not at all.
-    Run again with one region more, it keeps what is there and adds to it. The
-    authority's key, ca.key, is needed for that alone: keep it off the nodes.
+    Makes a directory for each region: its secret key, its certificate,
+    mesh.yaml, which names the others by their public keys, and chappe.yaml, a
+    configuration to begin with. HOST:PORT is where the nodes of a region take
+    links from regions with a larger name; the smallest name needs it most, the
+    largest not at all. A node runs with
+
+        chappe serve -config REGION/chappe.yaml,REGION/mesh.yaml
+
+    Run again with one region more, it keeps what is there and writes each
+    mesh.yaml anew: a SIGHUP makes running nodes read it. The authority's key,
+    ca.key, is needed for that alone: keep it off the nodes.
 
 FLAGS
     -dir DIRECTORY    where the directories are made; . if not given
