@@ -135,6 +135,32 @@ func (j *join) wait(ctx context.Context) (missing []string) {
 	}
 }
 
+// catching is how long a node waits for what its peers have before it serves.
+const catching = 3 * time.Second
+
+// gather returns when the node has what those that it hears said before, or soon.
+func (j *join) gather(ctx context.Context) (behind int) {
+	if j == nil {
+		return 0
+	}
+	late := time.NewTimer(catching)
+	defer late.Stop()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return 0
+		case <-late.C:
+			return behind
+		case <-look.C:
+		}
+		if behind = len(j.relay.Node().Behind()); behind == 0 {
+			return 0
+		}
+	}
+}
+
 // close ends a mesh that was never run.
 func (j *join) close() {
 	if j != nil {
@@ -151,7 +177,7 @@ func (j *join) regions() func() admin.Regions {
 		out := admin.Regions{Missing: j.Missing()}
 		for _, m := range j.Members() {
 			out.Members = append(out.Members, admin.Member{Region: m.Region, Node: m.Node, Origin: m.Origin.String(), URL: m.URL,
-				Load: m.Load, Clients: m.Clients, Self: m.Self, Up: m.Up, RTT: m.RTT, Lag: m.Lag, Clock: m.Offset})
+				Load: m.Load, Clients: m.Clients, Self: m.Self, Up: m.Up, RTT: m.RTT, Lag: m.Lag, Lost: j.relay.Node().Missed(m.Origin), Clock: m.Offset})
 		}
 		for _, l := range j.Links() {
 			out.Links = append(out.Links, admin.Link{Kind: l.Kind, Region: l.Region, Node: l.Node, Up: l.Up, RTT: l.RTT, Recreated: l.Recreated})

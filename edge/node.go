@@ -158,6 +158,9 @@ func (n *Node) Run(ctx context.Context) error {
 			failed <- fmt.Errorf("relay: %w", err)
 		}
 	})
+	if behind := n.join.gather(ctx); behind > 0 {
+		n.o.Logger.Warn("nodes whose history is not yet all here; serving what is", "nodes", behind)
+	}
 	serve := func(what string, s *http.Server, ln net.Listener) {
 		running.Go(func() {
 			run := s.Serve

@@ -41,6 +41,14 @@ type Message struct {
 	Filter  *policy.Filter // what a plugin pinned to it; nil: everybody gets it
 }
 
+// Publisher returns whose id m has: "u:" and a user, or "k:" and an API key.
+func (m *Message) Publisher() string {
+	if m.Scope != "" {
+		return m.Scope
+	}
+	return "u:" + m.From
+}
+
 // Entry is a message in this node's timeline.
 type Entry struct {
 	Message

@@ -14,12 +14,7 @@ type ids struct {
 type idKey struct{ scope, channel, id string }
 
 // keyOf is the identity of a message that has an id.
-func keyOf(m *log.Message) idKey {
-	if m.Scope != "" {
-		return idKey{m.Scope, m.Channel, m.ID}
-	}
-	return idKey{"u:" + m.From, m.Channel, m.ID}
-}
+func keyOf(m *log.Message) idKey { return idKey{m.Publisher(), m.Channel, m.ID} }
 
 type idAge struct {
 	key   idKey

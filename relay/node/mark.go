@@ -45,7 +45,7 @@ func (n *Node) OnMark(k Mark) {
 		}
 		return
 	}
-	o.heard, o.dying = n.nowLocked(), 0
+	o.heard, o.dying, o.cold = n.nowLocked(), 0, 0
 	o.closed = o.closed || k.Closed
 	for _, id := range k.Known {
 		n.meetLocked(id)
@@ -74,6 +74,9 @@ func (n *Node) satisfyLocked(o *origin) {
 			return
 		}
 		o.base = max(o.base, k.Tick)
+		for shard := range n.followed {
+			o.stream(shard).vouched = true
+		}
 		o.marks = slices.Delete(o.marks, 0, 1)
 		if k.Closed {
 			n.endLocked(o)
@@ -179,16 +182,19 @@ func (n *Node) Base(p *position.Position, shards func(yield func(uint8) bool)) {
 		if o.self || o.base == 0 {
 			continue
 		}
-		if n.cfg.Bus != nil && !o.sealed && !startedIn(o, shards) {
+		if n.cfg.Bus != nil && !o.sealed && !vouchedIn(o, shards) {
 			continue
 		}
 		p.Raise(id, o.base)
 	}
 }
 
-func startedIn(o *origin, shards func(yield func(uint8) bool)) bool {
+// vouchedIn reports whether an origin's base holds in some shards: it was reached
+// by a mark when they were followed already. One that was begun since may hold
+// only the first part of what the base stands for.
+func vouchedIn(o *origin, shards func(yield func(uint8) bool)) bool {
 	for shard := range shards {
-		if st := o.streams[shard]; st == nil || !st.started {
+		if st := o.streams[shard]; st == nil || !st.vouched {
 			return false
 		}
 	}
@@ -231,6 +237,35 @@ func (n *Node) Ready(shard uint8) bool {
 		}
 	}
 	return true
+}
+
+// Behind returns the origins of which this node does not yet have what can be had
+// now: that are heard and said more before, or are silent and others are asked
+// about. A node that has begun should serve when there are none.
+func (n *Node) Behind() (origins []position.Origin) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	heard := n.nowLocked() - uint64(n.cfg.Silence.Microseconds())
+	for _, id := range n.sortedLocked() {
+		o := n.origins[id]
+		if o.self || o.sealed {
+			continue
+		}
+		if o.cold > 0 || o.dying != 0 || o.heard > heard && (o.base == 0 || len(o.marks) > 1) {
+			origins = append(origins, id)
+		}
+	}
+	return origins
+}
+
+// Missed returns how many messages of an origin were lost on the way here for good.
+func (n *Node) Missed(id position.Origin) uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if o := n.origins[id]; o != nil {
+		return o.missed
+	}
+	return 0
 }
 
 // A Loss is what a resuming reader cannot get back although its channel's log

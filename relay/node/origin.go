@@ -20,12 +20,16 @@ type origin struct {
 	closed   bool   // it said that it ends
 	sealed   bool   // final: base is position.End
 	dying    uint64 // when its last words were asked for; 0: not yet
+	missed   uint64 // messages given up
+	warmed   uint64 // when all were last asked
+	cold     int    // recalled and not heard in this life: how often all are still to be asked for more
 	sealedAt uint64
 }
 
 // stream is one shard of one origin.
 type stream struct {
 	started  bool // the origin said where it begins
+	vouched  bool // a mark was reached since: the origin's base holds here too
 	head     uint64
 	headTick uint64
 	hold     map[uint64]log.Message // beyond a hole, or before the start
@@ -165,6 +169,9 @@ func (n *Node) startLocked(o *origin, shard uint8, st *stream, floor, floorTick 
 // loseLocked gives up everything of a stream up to a tick and a sseq.
 func (n *Node) loseLocked(o *origin, shard uint8, st *stream, tick, sseq uint64) {
 	from := st.headTick
+	if sseq > st.head {
+		o.missed += sseq - st.head
+	}
 	st.head = max(st.head, sseq)
 	if tick != position.End {
 		st.headTick = max(st.headTick, tick)
@@ -189,7 +196,7 @@ func (n *Node) OnMessage(m log.Message) {
 		}
 		return
 	}
-	o.heard, o.dying = n.nowLocked(), 0
+	o.heard, o.dying, o.cold = n.nowLocked(), 0, 0
 	if !n.interest[m.Shard] {
 		return
 	}
@@ -223,6 +230,9 @@ func (n *Node) takeLocked(o *origin, st *stream, m log.Message) {
 }
 
 func (n *Node) unholdLocked(o *origin, st *stream) {
+	if !st.started {
+		return
+	}
 	for len(st.hold) > 0 {
 		m, ok := st.hold[st.head+1]
 		if !ok {

@@ -78,6 +78,9 @@ func (n *Node) OnAnswer(a Answer) {
 			o.dying = n.nowLocked()
 			n.askLocked(o, a.Shard, st, o.dying)
 		}
+		if o.cold > 0 {
+			o.cold = coldAsks
+		}
 	}
 	n.satisfyLocked(o)
 }
@@ -91,6 +94,7 @@ func (n *Node) healLocked(now uint64) {
 		if o.self || o.sealed {
 			continue
 		}
+		n.warmLocked(o, now)
 		for shard, st := range o.each {
 			if !st.started || len(st.hold) > 0 {
 				n.askLocked(o, shard, st, now)
@@ -107,6 +111,20 @@ func (n *Node) healLocked(now uint64) {
 	}
 }
 
+// warmLocked asks all nodes for what they have of an origin that was recalled and
+// does not speak.
+func (n *Node) warmLocked(o *origin, now uint64) {
+	silence := uint64(n.cfg.Silence.Microseconds())
+	if o.cold == 0 || n.alone || now < o.warmed+silence {
+		return
+	}
+	o.cold--
+	o.warmed = now
+	for shard := range n.followed {
+		n.cfg.Bus.Ask(Fetch{From: n.self, Origin: o.id, Shard: shard, After: o.stream(shard).head, All: true})
+	}
+}
+
 // skipLocked gives up the hole before the oldest message on hold.
 func (n *Node) skipLocked(o *origin, shard uint8, st *stream) {
 	next := slices.Min(slices.Collect(maps.Keys(st.hold)))
@@ -117,8 +135,18 @@ func (n *Node) skipLocked(o *origin, shard uint8, st *stream) {
 	}
 }
 
-// resignLocked gives up what a mark shows to be missing at the end of streams.
+// resignLocked gives up what a mark shows to be missing at the end of streams. Not
+// while the origin is silent: nothing waits behind it, and the origin may come
+// back with it, or its next life.
 func (n *Node) resignLocked(o *origin, now, patience uint64) {
+	if now > o.heard+uint64(n.cfg.Silence.Microseconds()) {
+		for shard := range n.followed {
+			if st := o.stream(shard); st.since != 0 && len(st.hold) == 0 {
+				st.since = now
+			}
+		}
+		return
+	}
 	k := o.marks[0]
 	for shard := range n.followed {
 		st := o.stream(shard)

@@ -102,6 +102,10 @@ func (n *Node) Recall(lives []Life, replay func(message func(log.Message), lost 
 	return missing
 }
 
+// coldAsks is how often all nodes are asked what they have of an origin that does
+// not speak itself, once per Silence. A node that begins should not serve before.
+const coldAsks = 3
+
 // resumeLocked decides what becomes of a recalled origin: whole and over, over
 // as far as is known, or perhaps alive.
 func (n *Node) resumeLocked(o *origin, l *Life) (missing uint64) {
@@ -118,7 +122,8 @@ func (n *Node) resumeLocked(o *origin, l *Life) (missing uint64) {
 		}
 	}
 	switch {
-	case !l.Own && l.End == nil: // its next mark shows what is missing here
+	case !l.Own && l.End == nil: // its next mark shows what is missing here, or others have it
+		o.cold = coldAsks
 	case n.alone:
 		n.sealLocked(o)
 	default:

@@ -244,6 +244,9 @@ func (s *Session) putLocked(dst []byte, e *sub, m *log.Entry) []byte {
 		if had {
 			return dst
 		}
+		if m.ID != "" {
+			s.pos.Had(publicationOf(m), m.Stamp.Tick)
+		}
 	} else if e.filter != nil && (m.Stamp.Tick <= e.filter.Done(m.Stamp.Origin, m.Shard, s.host.cfg.Node.Window()) || s.hadLocked(e.filter, m)) {
 		return dst
 	}
@@ -279,7 +282,11 @@ func (s *Session) hadLocked(p *position.Position, m *log.Entry) bool {
 			return true
 		}
 	}
-	return false
+	return m.ID != "" && p.Knows(publicationOf(m))
+}
+
+func publicationOf(m *log.Entry) uint64 {
+	return position.Publication(m.Publisher(), m.Channel, m.ID)
 }
 
 // appendSized appends one message of a byte stream.
@@ -464,6 +471,7 @@ func (s *Session) progressLocked(dst []byte) []byte {
 	}
 	s.pos.Merge(&p)
 	n.Forget(s.pos)
+	s.pos.Fade(n.Now())
 	if s.form == FormPoll {
 		return dst
 	}

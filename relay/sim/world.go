@@ -11,6 +11,7 @@ import (
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/chappe-relay/chappe/relay/identity"
@@ -37,6 +38,7 @@ type Plan struct {
 	Kills    bool          // relays die without a word and come back as new origins, with their stores
 	Torn     bool          // and what was on its way to the disk is gone
 	Fleeting bool          // channels without history: shards are followed when they are needed
+	Again    bool          // some publishers do not hear the answer, and publish again elsewhere
 }
 
 // PlanOf derives a plan from a seed: calm ones, lossy ones, partitioned ones,
@@ -55,6 +57,7 @@ func PlanOf(seed uint64) Plan {
 	if p.Kills, p.Torn = kind >= 8, kind >= 9; p.Kills {
 		p.Grace = 6 * time.Second
 	}
+	p.Again = seed%3 == 0
 	if p.Fleeting = seed%5 < 2; p.Fleeting && p.Kills {
 		p.Cuts = false
 	}
@@ -100,6 +103,12 @@ type sent struct {
 	at      uint64
 	channel string
 	stamp   position.Stamp
+	copies  []position.Stamp // of the same publication, made again elsewhere
+}
+
+// is reports whether a stamp is one of the message's.
+func (s *sent) is(stamp position.Stamp) bool {
+	return s.stamp == stamp || slices.Contains(s.copies, stamp)
 }
 
 type event struct {
@@ -150,6 +159,7 @@ type relay struct {
 	up    bool
 	life  int // how often it was started
 	since uint64
+	ready bool              // it serves: it has caught up with those that it hears
 	heard map[int]announced // of each other relay, the newest
 }
 
@@ -294,6 +304,8 @@ func (r *relay) boot(entries int) {
 	}
 	r.life++
 	r.since = w.now
+	r.ready = false
+	r.gather(0)
 	r.up, r.dirty, r.heard = true, nil, make(map[int]announced)
 	r.node = node.New(cfg)
 	if !w.Fleeting {
@@ -310,6 +322,21 @@ func (r *relay) boot(entries int) {
 				b[i] = byte(w.rand.Uint32())
 			}
 		},
+	})
+}
+
+// gather makes a relay serve when it has heard the others and caught up with them,
+// or after three seconds.
+func (r *relay) gather(turn int) {
+	life := r.life
+	r.w.after(50*time.Millisecond, func() {
+		switch {
+		case !r.up || r.life != life:
+		case turn > 60 || turn > 1 && len(r.heard) > 0 && len(r.node.Behind()) == 0:
+			r.ready = true
+		default:
+			r.gather(turn + 1)
+		}
 	})
 }
 
@@ -349,7 +376,7 @@ func (r *relay) kill(entries int) {
 			c.cut()
 		}
 	}
-	r.up = false
+	r.up, r.ready = false, false
 	r.each(func(to int) { clear(w.relays[to].links[r.i].attached) })
 	if w.Torn {
 		r.store.kill(w.rand.IntN(4))
@@ -366,7 +393,7 @@ func (r *relay) kill(entries int) {
 // store, nobody is left to tell that anything was lost.
 func (w *World) remembered(r *relay) bool {
 	for _, o := range w.relays {
-		if o != r && o.up && o.since+1_000_000 < w.now && r.since+1_000_000 < w.now {
+		if o != r && o.ready && o.since+1_000_000 < w.now && r.since+1_000_000 < w.now {
 			return true
 		}
 	}
@@ -377,7 +404,7 @@ func (w *World) remembered(r *relay) bool {
 func (w *World) anybody() *relay {
 	var up []*relay
 	for _, r := range w.relays {
-		if r.up {
+		if r.ready {
 			up = append(up, r)
 		}
 	}
@@ -457,9 +484,28 @@ func (w *World) publish() {
 	}
 	ch := w.channels[w.rand.IntN(len(w.channels))]
 	for range 1 + w.rand.IntN(4) {
-		stamp := r.node.Publish(node.Publication{Msg: wire.Msg{Channel: ch, Data: fmt.Appendf(nil, "%d", len(w.sent))}}).Stamp
-		w.sent = append(w.sent, sent{w.now, ch, stamp})
+		p := node.Publication{Msg: wire.Msg{Channel: ch, Data: fmt.Appendf(nil, "%d", len(w.sent))}}
+		number := len(w.sent)
+		if w.Again && w.rand.IntN(4) == 0 {
+			p.ID, p.Scope = fmt.Sprint(number), "u:"
+			w.after(w.between(0, time.Second), func() { w.again(number, p) })
+		}
+		stamp := r.node.Publish(p).Stamp
+		w.sent = append(w.sent, sent{at: w.now, channel: ch, stamp: stamp})
 		w.trace("%d publish %s %v at %d", w.now-start, ch, stamp, r.i)
+	}
+	w.pump()
+}
+
+// again publishes a message a second time, with its id.
+func (w *World) again(number int, p node.Publication) {
+	r := w.anybody()
+	if r == nil {
+		return
+	}
+	if a := r.node.Publish(p); !a.Dup {
+		w.sent[number].copies = append(w.sent[number].copies, a.Stamp)
+		w.trace("%d again %s %v is %v at %d", w.now-start, p.Channel, w.sent[number].stamp, a.Stamp, r.i)
 	}
 	w.pump()
 }

@@ -101,13 +101,14 @@ export class Position {
       const o = take(8)
       origins.push(o)
       p.ticks.set(o, tick())
-      if (version === 2) p.seqs.set(o, uint())
+      if (version === 2 || version === 4) p.seqs.set(o, uint())
     }
     for (let n = uint(); n > 0; n--) {
       const k = origins[uint()] + take(1)
       p.ticks.set(k, tick())
     }
-    if (at !== raw.length || check(raw) !== all.slice(-2) || (version !== 1 && version !== 2)) bad()
+    if (version > 2) for (let n = uint(); n > 0; n--) take(6), uint() // for the relay alone
+    if (at !== raw.length || check(raw) !== all.slice(-2) || !version || version > 4) bad()
     return p
   }
 }
