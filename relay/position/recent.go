@@ -8,7 +8,7 @@ import "slices"
 // not had that one.
 type Recent struct {
 	Publication uint64 // 48 bits that stand for the id and whose it is
-	Tick        uint64
+	Tick        uint64 // when the reader had it
 }
 
 // MaxRecent is how many a position remembers, and recentAge for how long, in

@@ -245,7 +245,7 @@ func (s *Session) putLocked(dst []byte, e *sub, m *log.Entry) []byte {
 			return dst
 		}
 		if m.ID != "" {
-			s.pos.Had(publicationOf(m), m.Stamp.Tick)
+			s.pos.Had(publicationOf(m), s.host.cfg.Node.Now())
 		}
 	} else if e.filter != nil && (m.Stamp.Tick <= e.filter.Done(m.Stamp.Origin, m.Shard, s.host.cfg.Node.Window()) || s.hadLocked(e.filter, m)) {
 		return dst
