@@ -21,7 +21,7 @@ export async function probe(base: string, other?: AbortSignal): Promise<Probe | 
     const r = await get(base, '/v1/probe', signal)
     if (!r.ok) return undefined
     const p: Probe = await r.json()
-    if (p.hashes) remember(base, { hashes: p.hashes })
+    remember(base, { hashes: p.hashes ?? [] })
     return p
   } catch {
     return undefined
@@ -94,7 +94,8 @@ export const race = (m: Machine, base: string): Promise<Loss | undefined> =>
 /** Transports for base, the best guess first. */
 function order(m: Machine, base: string): Kind[] {
   const { kind, udp = 0 } = recall(base)
-  const all = usable(m, base).filter((k) => k !== 'wt' || udp > env.now())
+  let all = usable(m, base)
+  if (all[1]) all = all.filter((k) => k !== 'wt' || udp > env.now())
   const at = all.indexOf(kind!)
   if (at < 0) return all
   // The one that did last time; when it does no more, one step down after the other.
