@@ -210,6 +210,39 @@ func (n *Node) expireLocked(now uint64) {
 			}
 		}
 	}
+	n.leaveLocked()
+}
+
+// leaveLocked ceases to follow shards in which there is no log any more. What was
+// known of their streams is forgotten: who follows again begins anew, and what was
+// said meanwhile is fetched or told as lost.
+func (n *Node) leaveLocked() {
+	if n.cfg.Bus == nil {
+		return
+	}
+	used := n.cfg.Standing
+	for _, l := range n.logs {
+		used[l.Shard] = true
+	}
+	for name, p := range n.patterns {
+		if !channel.FixesFirst(name) {
+			return // it follows all
+		}
+		used[p.Shard] = true
+	}
+	for shard := range n.followed {
+		if used[shard] {
+			continue
+		}
+		n.interest[shard] = false
+		n.cfg.Bus.Detach(shard)
+		for _, o := range n.origins {
+			if st := o.streams[shard]; st != nil && !o.self {
+				n.gone[shard] = mergeTrims(n.gone[shard], []log.Trim{{Origin: o.id, Tick: st.lost}})
+				o.streams[shard] = nil
+			}
+		}
+	}
 }
 
 // Info describes one log for the admin API.

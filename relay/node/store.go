@@ -169,6 +169,7 @@ func Histories(t *namespace.Table) (shards [position.Shards]bool, age time.Durat
 type solo struct{}
 
 func (solo) Attach(uint8)           {}
+func (solo) Detach(uint8)           {}
 func (solo) Send(log.Message)       {}
 func (solo) Mark(Mark)              {}
 func (solo) Ask(Fetch)              {}

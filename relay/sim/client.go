@@ -63,6 +63,9 @@ func newClient(w *World, i int) *client {
 	all := append(slices.Clone(w.channels), "n0.*", "n1.>", "*.c1", ">")
 	w.rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	c.subs = all[:1+w.rand.IntN(4)]
+	if w.Brief {
+		c.subs = w.channels[i%len(w.channels):][:1]
+	}
 	c.slow = w.Slow && w.rand.IntN(2) == 0
 	c.tracker = position.NewTracker()
 	return c

@@ -38,6 +38,7 @@ type Plan struct {
 	Kills    bool          // relays die without a word and come back as new origins, with their stores
 	Torn     bool          // and what was on its way to the disk is gone
 	Fleeting bool          // channels without history: shards are followed when they are needed
+	Brief    bool          // a window of seconds: logs and shards come and go
 	Again    bool          // some publishers do not hear the answer, and publish again elsewhere
 }
 
@@ -61,6 +62,7 @@ func PlanOf(seed uint64) Plan {
 	if p.Fleeting = seed%5 < 2; p.Fleeting && p.Kills {
 		p.Cuts = false
 	}
+	p.Brief = p.Fleeting && seed%7 < 3
 	if kind == 3 || kind == 6 {
 		p.Slow = true
 	}
@@ -71,7 +73,7 @@ func PlanOf(seed uint64) Plan {
 }
 
 // Calm reports whether nothing in the plan can lose a message.
-func (p Plan) Calm() bool { return p.Loss == 0 && !p.Cuts && !p.Slow && !p.Kills }
+func (p Plan) Calm() bool { return p.Loss == 0 && !p.Cuts && !p.Slow && !p.Kills && !p.Brief }
 
 // Durable reports whether every message of the plan must arrive: relays die, but
 // the network and the disks are whole. What is told as lost must come all the same.
@@ -203,6 +205,11 @@ func (r *relay) Attach(shard uint8) {
 	r.each(func(to int) { r.w.relays[to].links[r.i].attached[shard] = true })
 }
 
+func (r *relay) Detach(shard uint8) {
+	r.w.trace("%d relay %d leaves shard %d", r.w.now-start, r.i, shard)
+	r.each(func(to int) { delete(r.w.relays[to].links[r.i].attached, shard) })
+}
+
 func (r *relay) Send(m log.Message) {
 	r.each(func(to int) {
 		if r.links[to].attached[m.Shard] {
@@ -244,7 +251,11 @@ func New(p Plan) *World {
 	w := &World{Plan: p, rand: rand.New(rand.NewPCG(p.Seed, 2)), now: start, trace: func(string, ...any) {}}
 	for ns := range 3 {
 		for ch := range 3 {
-			w.channels = append(w.channels, fmt.Sprintf("n%d.c%d", ns, ch))
+			name := fmt.Sprintf("n%d.c%d", ns, ch)
+			if p.Brief {
+				name = fmt.Sprintf("n%d%d.c", ns, ch) // each in a shard of its own
+			}
+			w.channels = append(w.channels, name)
 		}
 	}
 	for i := range p.Relays {
@@ -286,7 +297,11 @@ func New(p Plan) *World {
 // boot starts a relay with what its store holds.
 func (r *relay) boot(entries int) {
 	w := r.w
-	opts := namespace.Options{History: true, Wide: true, Entries: entries, Bytes: 1 << 30, Age: time.Hour, Anonymous: identity.All}
+	window := time.Hour
+	if w.Brief {
+		window = 3 * time.Second
+	}
+	opts := namespace.Options{History: true, Wide: true, Entries: entries, Bytes: 1 << 30, Age: window, Anonymous: identity.All}
 	table := namespace.NewTable(map[string]namespace.Options{"*": opts})
 	origin := func() position.Origin {
 		r.lives++
@@ -296,7 +311,7 @@ func (r *relay) boot(entries int) {
 	}
 	cfg := node.Config{
 		Origin: origin(), NewOrigin: origin, Now: func() uint64 { return w.now }, Table: table, Waker: r, Bus: r,
-		Window: time.Hour, Grace: w.Grace, OnEvent: r.kickAll,
+		Window: window, Grace: w.Grace, OnEvent: r.kickAll,
 	}
 	if !w.Fleeting {
 		cfg.Store = r.store
@@ -482,7 +497,11 @@ func (w *World) publish() {
 	if r == nil {
 		return
 	}
-	ch := w.channels[w.rand.IntN(len(w.channels))]
+	c := w.rand.IntN(len(w.channels))
+	if w.Brief && w.relays[c%3].ready {
+		r = w.relays[c%3] // a channel has its relay, so that others may leave its shard
+	}
+	ch := w.channels[c]
 	for range 1 + w.rand.IntN(4) {
 		p := node.Publication{Msg: wire.Msg{Channel: ch, Data: fmt.Appendf(nil, "%d", len(w.sent))}}
 		number := len(w.sent)
