@@ -71,7 +71,7 @@ func (t websockets) serve(v *visit) loss {
 	if err != nil {
 		return loss{err: err}
 	}
-	conn, end := c.dial(ctx, v.base)
+	conn, end := c.dial(ctx, v)
 	if conn == nil {
 		return end
 	}
@@ -82,12 +82,12 @@ func (t websockets) serve(v *visit) loss {
 	l.reader = reader{c: c, wait: l.await}
 	l.tasks.Go(l.write)
 	l.open(token, ticket)
-	l.after(connectTimeout, func() {
+	l.after(v.patience(), func() {
 		c.mu.Lock()
 		late := l.welcome == nil
 		c.mu.Unlock()
 		if late {
-			l.fail(loss{err: fmt.Errorf("no welcome from %s within %s", v.base, connectTimeout)})
+			l.fail(loss{err: fmt.Errorf("no welcome from %s within %s", v.base, v.patience())})
 		}
 	})
 	end = l.read()
@@ -110,8 +110,9 @@ func (t websockets) serve(v *visit) loss {
 }
 
 // dial upgrades a connection. A nil conn comes with the reason.
-func (c *Client) dial(ctx context.Context, base string) (*websocket.Conn, loss) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+func (c *Client) dial(ctx context.Context, v *visit) (*websocket.Conn, loss) {
+	base := v.base
+	ctx, cancel := context.WithTimeout(ctx, v.patience())
 	defer cancel()
 	protocol := "chappe.v1.bin"
 	if c.o.Format == "json" {

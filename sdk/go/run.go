@@ -14,6 +14,15 @@ type visit struct {
 	since time.Time // of the welcome; zero before
 }
 
+// patience is how long the relay has until its welcome: one that is gone without a
+// word must not cost much where there is another.
+func (v *visit) patience() time.Duration {
+	if len(v.pacer.round) > 1 {
+		return elsewhere
+	}
+	return connectTimeout
+}
+
 // live tells that the relay accepted us, and what it advises for the time after.
 func (v *visit) live(s State, window time.Duration, alternatives []string) {
 	if v.since.IsZero() {

@@ -175,7 +175,7 @@ func (r *reader) deliver(f wire.Frame) {
 	switch f := f.(type) {
 	case *wire.Msg:
 		r.to = c.concernedLocked(r.to, f.Channel)
-		r.to = slices.DeleteFunc(r.to, func(s *Subscription) bool { return !s.got.message(f.Channel, f.Stamp) })
+		r.to = slices.DeleteFunc(r.to, func(s *Subscription) bool { return !s.got.message(f.Channel, f.Stamp) || s.copies.known(f) })
 	case *wire.Gap:
 		for _, name := range f.Channels {
 			for _, s := range c.concernedLocked(nil, name) {

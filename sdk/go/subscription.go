@@ -38,6 +38,7 @@ type Subscription struct {
 	standing bool   // granted on this connection
 	began    bool   // granted ever: from now on it resumes
 	got      trail  // after what was received
+	copies   copies // of publications that it has had
 	pass     string // says that the relay's plugins admitted it; given back when it resumes
 
 	mu      sync.Mutex

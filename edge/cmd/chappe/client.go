@@ -44,12 +44,15 @@ func (c *clientFlags) options(e *env) (url string, o chappe.Options, err error) 
 	if *c.format != "" && *c.transport != "" && *c.transport != "ws" {
 		return "", o, wrong("-format is for -transport ws; the others speak JSON")
 	}
-	url = cmp.Or(*c.url, e.getenv("CHAPPE_URL"), defaultURL)
-	if !strings.Contains(url, "://") {
-		return "", o, wrong("-url: want a URL such as %s, not %s", defaultURL, printable(url))
+	all := strings.Split(cmp.Or(*c.url, e.getenv("CHAPPE_URL"), defaultURL), ",")
+	for _, one := range all {
+		if !strings.Contains(one, "://") {
+			return "", o, wrong("-url: want a URL such as %s, not %s", defaultURL, printable(one))
+		}
 	}
+	url = all[0]
 	o = chappe.Options{
-		Token: cmp.Or(*c.token, e.getenv("CHAPPE_TOKEN")), Transport: *c.transport, Format: *c.format, Agent: "chappe-cli",
+		Token: cmp.Or(*c.token, e.getenv("CHAPPE_TOKEN")), Transport: *c.transport, Format: *c.format, Agent: "chappe-cli", Regions: all[1:],
 	}
 	if *c.insecure {
 		o.TLS = &tls.Config{InsecureSkipVerify: true} // asked for

@@ -30,7 +30,8 @@ DESCRIPTION
     that it arrives once.
 
 FLAGS
-    -url URL            the relay, else $CHAPPE_URL, else http://127.0.0.1:8080
+    -url URL            the relay, else $CHAPPE_URL, else http://127.0.0.1:8080;
+                        with commas between, further ones for when it is gone
     -token TOKEN        a token or API key, else $CHAPPE_TOKEN, which other
                         users of this machine cannot see
     -insecure           believe any certificate, as of chappe dev -tls

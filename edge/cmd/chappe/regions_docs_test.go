@@ -32,6 +32,7 @@ func TestRegionsPage(t *testing.T) {
 	w := &tour{t: t, dir: t.TempDir(), ports: freeBlock(t, 220)}
 	w.links = w.ports + 200
 	end := w.start()
+	printed := w.sub("one", "two", "three", "four")
 	w.post(4, "one")
 	id := w.follow(3, "last=10", "", "one")
 	w.post(4, "two")
@@ -41,6 +42,9 @@ func TestRegionsPage(t *testing.T) {
 	w.kill("us n1")
 	w.post(1, "four")
 	w.follow(2, "", id, "four")
+	if got := printed(); got != "rides.42 one\nrides.42 two\nrides.42 three\nrides.42 four\n" {
+		t.Errorf("chappe sub, whose relay was killed:\n%s", got)
+	}
 	for out := ""; strings.Count(out, "not heard") < 2; out = w.regions(1) { // the two nodes that were killed
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -104,6 +108,25 @@ func (w *tour) start() (end func()) {
 		c.Process.Signal(syscall.SIGTERM)
 		io.Copy(io.Discard, out)
 		c.Wait()
+	}
+}
+
+// sub runs chappe sub with a list of relays, of which the first will be killed.
+func (w *tour) sub(texts ...string) (printed func() string) {
+	w.t.Helper()
+	var out bytes.Buffer
+	standing, line := io.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		run(w.t.Context(), []string{"chappe", "sub", "-url", w.url(3, "") + "," + w.url(2, "") + "," + w.url(1, ""), "-last", "10",
+			"-count", strconv.Itoa(len(texts)), "rides.42"}, func(string) string { return "" }, nil, &out, line)
+	}()
+	bufio.NewReader(standing).ReadString('\n') // it is connected
+	go io.Copy(io.Discard, standing)
+	return func() string {
+		<-done
+		return out.String()
 	}
 }
 
