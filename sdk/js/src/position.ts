@@ -5,6 +5,7 @@
  * strings is comparing numbers; with its shard as a ninth, where a pattern spans
  * shards. A tick of Infinity is an origin that has ended.
  */
+import type { Frame } from './wire.js'
 
 const unb64 = (text: string) => atob(text.replace(/-/g, '+').replace(/_/g, '/'))
 const char = String.fromCharCode
@@ -123,6 +124,8 @@ export class Trail {
   /** Told by the relay and not merged yet: the newest covers all that it told before. */
   private next = ''
 
+  private readonly seen = new Map<string, [origin: string, at: number]>()
+
   constructor(private readonly name: string) {}
 
   /** Sets where the stream begins. Throws what is not a cursor. */
@@ -133,6 +136,27 @@ export class Trail {
 
   progress(cursor: string): void {
     this.next = cursor
+  }
+
+  /** Whether a message is a copy of one that came before, under the stamp of another origin (CLIENTS §5). */
+  again({ channel, id, from, data, stamp }: Frame): boolean {
+    if (!id) return false
+    let [a, b] = [7, 9]
+    for (const c of JSON.stringify(data) ?? '') {
+      a = Math.imul(a ^ c.codePointAt(0)!, 2654435761)
+      b = Math.imul(b ^ (a >>> 15) ^ c.codePointAt(0)!, 1597334677)
+    }
+    const key = JSON.stringify([channel, id, from, a, b])
+    const origin = stamp.split('.')[0]
+    const was = this.seen.get(key)
+    if (was && Date.now() - was[1] < 120_000) return was[0] !== origin
+    this.seen.delete(key)
+    this.seen.set(key, [origin, Date.now()])
+    for (const oldest of this.seen.keys()) {
+      if (this.seen.size <= 1024) break
+      this.seen.delete(oldest)
+    }
+    return false
   }
 
   /** Moves behind a message. undefined: it was there before. Else how many numbers of its channel were skipped: the network may lose datagrams. */
