@@ -115,7 +115,12 @@ func Open(cfg Config) (*Store, error) {
 	return s, nil
 }
 
+// open opens the directory, again if need be. Reads that are under way in one that
+// was open fail, and are asked again.
 func (s *Store) open() error {
+	if old := s.disk.Load(); old != nil {
+		old.Close()
+	}
 	d, err := mesh.OpenDisk(mesh.DiskOptions{Dir: s.cfg.Dir, Sync: s.cfg.Sync, Logger: s.cfg.Logger})
 	if err != nil {
 		return err
@@ -125,9 +130,7 @@ func (s *Store) open() error {
 		d.Close()
 		return err
 	}
-	if old := s.disk.Swap(&disk{d, js}); old != nil {
-		old.Close()
-	}
+	s.disk.Store(&disk{d, js})
 	return nil
 }
 

@@ -19,10 +19,11 @@ const (
 	maxBatch = 128 << 10
 	// writeTimeout is when a write counts as failed. It may still have happened:
 	// writing again is harmless, numbers say what is double.
-	writeTimeout = 2 * time.Second
+	writeTimeout = time.Second
 	retryWrite   = 250 * time.Millisecond
-	// reopen is how often a disk that takes nothing is opened again.
-	reopen = time.Second
+	// reopen is how often a disk that takes nothing is opened again: a stream that
+	// once met a full disk takes nothing until then.
+	reopen = 2 * time.Second
 	// tidyEvery is how often what has expired is forgotten.
 	tidyEvery = 30 * time.Second
 )
@@ -62,12 +63,12 @@ func (s *Store) Run(ctx context.Context, self func() position.Origin) error {
 // flush writes items, and goes on trying until they are written or ctx ends.
 // Meanwhile the queue fills, and what does not fit is dropped and counted.
 func (s *Store) flush(ctx context.Context, items []item, own map[position.Origin]bool) {
-	var opened time.Time
+	opened := time.Now()
 	for {
 		if items = s.write(ctx, items, own); len(items) == 0 || ctx.Err() != nil {
 			break
 		}
-		if !s.disk.Load().Up() && time.Since(opened) > reopen {
+		if time.Since(opened) > reopen {
 			opened = time.Now()
 			if err := s.open(); err != nil {
 				s.cfg.Logger.Warn("history: the disk cannot be opened", "err", err)

@@ -71,10 +71,6 @@ const (
 // Conn is a connection inside the process. Disk owns it.
 func (d *Disk) Conn() *nats.Conn { return d.conn }
 
-// Up reports whether the server takes what is written. One that met a full disk
-// does not, until it is opened again.
-func (d *Disk) Up() bool { return d.server.JetStreamEnabled() }
-
 // Close writes what waits, and ends the server.
 func (d *Disk) Close() {
 	if d.conn != nil {
