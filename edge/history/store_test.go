@@ -260,11 +260,7 @@ func TestFetchFromTheDisk(t *testing.T) {
 // Whatever happens to the files: what is missing afterwards is told, logged and
 // counted, and nothing is there that was never said.
 func TestDamagedFiles(t *testing.T) {
-	seeds := 200
-	if testing.Short() {
-		seeds = 4
-	}
-	for seed := range seeds {
+	for seed := range damages {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { damage(t, uint64(seed)) })
 	}
 }
