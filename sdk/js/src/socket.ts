@@ -121,12 +121,7 @@ export class SocketLink extends Link {
     const wanted = this.m.wants()
     for (const [feed, sub] of this.subs) if (!wanted.includes(feed) || sub.terms !== feed.terms) this.leave(feed)
     for (const feed of wanted) {
-      if (this.subs.has(feed)) continue
-      const gift = this.gift(feed)
-      if (gift) {
-        this.subs.set(feed, { ref: 0, terms: feed.terms })
-        this.stand(feed, gift)
-      } else this.send({ t: 'sub', ...this.wish(feed) })
+      if (!this.subs.has(feed)) this.send({ t: 'sub', ...this.wish(feed) })
     }
   }
 

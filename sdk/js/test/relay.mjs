@@ -37,11 +37,13 @@ export async function startRelay({ tls = false, port, env = {} } = {}) {
   const args = ['dev', '-listen', `127.0.0.1:${port}`, '-admin', '127.0.0.1:0', ...(tls ? ['-tls'] : [])]
   const child = spawn(program('chappe'), args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } })
   let log = ''
+  let metrics
   await new Promise((ready, failed) => {
     for (const out of [child.stdout, child.stderr]) {
       createInterface(out).on('line', (line) => {
         if (log.length < 20_000) log += line + '\n'
-        if (line.startsWith('curl') && line.includes('/metrics')) ready()
+        metrics ??= /^curl (\S+\/metrics)/.exec(line)?.[1]
+        if (metrics) ready()
       })
     }
     child.on('exit', (code) => failed(new Error(`the relay ended (${code}): ${log}`)))
@@ -52,6 +54,11 @@ export async function startRelay({ tls = false, port, env = {} } = {}) {
     port,
     pid: child.pid,
     log: () => log,
+    /** Sessions that were ever opened. */
+    async sessions() {
+      const text = await (await fetch(metrics)).text()
+      return [...text.matchAll(/^chappe_connections_opened_total\{.*\} (\d+)/gm)].reduce((sum, [, n]) => sum + Number(n), 0)
+    },
     /** Publishes over plain HTTP. */
     publish: (channel, data) => post(`${url}/v1/channels/${channel}/messages`, JSON.stringify(data)),
     stop: (signal = 'SIGKILL') =>

@@ -74,7 +74,7 @@ export async function live(page, transport) {
 /** Waits until a page has n messages; returns all that it has. */
 export async function received(page, n) {
   await page.waitForFunction((n) => got.length >= n, n, { timeout: 30_000 }).catch(async (e) => {
-    throw new Error(`${await page.evaluate(() => JSON.stringify({ got: got.length, gaps, states: states.slice(-8), failed: window.failed }))}: ${e.message}`)
+    throw new Error(`${await page.evaluate(() => JSON.stringify({ got: got.length, last: got.at(-1), skips: got.filter((v, i) => i && v !== got[i - 1] + 1).slice(0, 9), gaps, states: states.slice(-8), failed: window.failed }))}: ${e.message}`)
   })
   return page.evaluate(() => got)
 }
