@@ -51,6 +51,7 @@ type Node struct {
 	secure   *secure // nil: plain HTTP
 	guests   *guests // nil: no plugins
 	join     *join   // nil: alone
+	replica  *replica
 
 	draining  atomic.Bool
 	abort     chan struct{}
@@ -116,6 +117,7 @@ func (n *Node) Run(ctx context.Context) error {
 			failed <- err
 		}
 	})
+	joined.Go(func() { n.replica.run(meshing) })
 	if missing := n.join.wait(ctx); len(missing) > 0 {
 		n.o.Logger.Warn("regions that are not heard; serving what is here", "regions", missing)
 	}
@@ -231,7 +233,8 @@ func (n *Node) adminServer() *http.Server {
 	return &http.Server{
 		Handler: admin.Handler(admin.Options{
 			Relay: readiness{n.relay, &n.draining}, Gatherer: n.registry, Token: n.o.Config.Admin.Token.Reveal(),
-			Hosts: hosts, Plugins: n.guests.handler(n.o.Logger), Regions: n.join.regions(), Dev: n.o.Dev, Logger: n.o.Logger,
+			Hosts: hosts, Plugins: n.guests.handler(n.o.Logger), Regions: n.join.regions(),
+			Revoker: n.replica.revoker(), Warnings: n.warnings, Dev: n.o.Dev, Logger: n.o.Logger,
 		}),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       2 * headerTimeout,
@@ -241,6 +244,9 @@ func (n *Node) adminServer() *http.Server {
 		ErrorLog:          slog.NewLogLogger(n.o.Logger.Handler(), slog.LevelDebug),
 	}
 }
+
+// warnings are what a node that is ready is not well with.
+func (n *Node) warnings() []string { return append(n.join.warnings(), n.replica.warnings()...) }
 
 // readiness says no from the first moment of a drain, before the relay knows.
 type readiness struct {

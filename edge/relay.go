@@ -31,14 +31,19 @@ func New(o Options) (*Node, error) {
 	if s != nil {
 		cfg.WebTransport, cfg.Hashes = s.quic(), s.hashes
 	}
-	g, err := openGuests(o, registry, cfg.Namespaces)
+	rep, err := openReplica(o, registry)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Auth.TicketAge = rep.ticketAge
+	g, err := openGuests(o, registry, cfg.Namespaces, rep)
 	if err != nil {
 		return nil, err
 	}
 	if g != nil {
 		cfg.Policy = g.host
 	}
-	j, err := openJoin(o, registry, cfg.Namespaces)
+	j, err := openJoin(o, registry, cfg.Namespaces, rep)
 	if err != nil {
 		g.close()
 		return nil, err
@@ -55,13 +60,14 @@ func New(o Options) (*Node, error) {
 	if j != nil {
 		j.relay = r
 	}
+	rep.attach(r, g)
 	n, err := start(o, core{r}, s, registry)
 	if err != nil {
 		j.close()
 		g.close()
 		return nil, err
 	}
-	n.guests, n.join = g, j
+	n.guests, n.join, n.replica = g, j, rep
 	return n, nil
 }
 
