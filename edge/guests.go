@@ -30,7 +30,7 @@ type guests struct {
 const pageSize = 64 << 10
 
 // openGuests loads what is bound; nil where nobody may upload.
-func openGuests(o Options, metrics prometheus.Registerer, spaces map[string]namespace.Options) (*guests, error) {
+func openGuests(o Options, metrics prometheus.Registerer, spaces map[string]namespace.Options, r *replica) (*guests, error) {
 	c := &o.Config.Plugins
 	if !o.Dev && len(c.Keys) == 0 {
 		return nil, nil
@@ -44,7 +44,7 @@ func openGuests(o Options, metrics prometheus.Registerer, spaces map[string]name
 		}
 		dir = filepath.Join(g.temp, "plugins")
 	}
-	err := g.open(o, dir, spaces)
+	err := g.open(o, dir, spaces, r)
 	if err == nil {
 		err = metrics.Register(g.host.Collector())
 	}
@@ -55,7 +55,7 @@ func openGuests(o Options, metrics prometheus.Registerer, spaces map[string]name
 	return g, nil
 }
 
-func (g *guests) open(o Options, dir string, spaces map[string]namespace.Options) error {
+func (g *guests) open(o Options, dir string, spaces map[string]namespace.Options, r *replica) error {
 	c := &o.Config.Plugins
 	var keys []sign.Key
 	for name, k := range c.Keys {
@@ -82,7 +82,8 @@ func (g *guests) open(o Options, dir string, spaces map[string]namespace.Options
 	}
 	g.host, err = plugins.Open(context.Background(), plugins.Config{
 		Dir: filepath.Join(dir, "store"), Dev: o.Dev, Keys: keys, Loader: e, Linger: linger, Logger: o.Logger,
-		Caps: manifest.Caps{Memory: uint32(c.Memory / pageSize)}, Origin: o.Config.Region,
+		Caps: manifest.Caps{Memory: uint32(c.Memory / pageSize)}, Origin: writer(o.Config),
+		Changed: r.bindingChanged, Kept: r.versionKept,
 	})
 	if err != nil {
 		return errors.Join(err, e.Close())

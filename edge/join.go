@@ -3,45 +3,56 @@ package edge
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chappe-relay/chappe/edge/admin"
 	"github.com/chappe-relay/chappe/edge/config"
+	"github.com/chappe-relay/chappe/edge/control"
 	"github.com/chappe-relay/chappe/edge/mesh"
 	"github.com/chappe-relay/chappe/relay"
 	"github.com/chappe-relay/chappe/relay/namespace"
+	"github.com/chappe-relay/chappe/relay/position"
 )
 
 // join is the node's part in the mesh. Its methods take nil for a node that is
 // alone.
 type join struct {
 	*mesh.Mesh
-	relay  *relay.Relay
-	keep   *keep
-	region string
+	relay   *relay.Relay
+	control *control.Store
+	keep    *keep
+	region  string
+	log     *slog.Logger
 }
 
 // openJoin starts the embedded server and its listeners; nil without a mesh.
-func openJoin(o Options, metrics prometheus.Registerer, spaces map[string]namespace.Options) (*join, error) {
+func openJoin(o Options, metrics prometheus.Registerer, spaces map[string]namespace.Options, r *replica) (*join, error) {
 	c := &o.Config.Mesh
 	if !c.On() {
 		return nil, nil
 	}
-	j := &join{region: o.Config.Region}
+	j := &join{control: r.store, region: o.Config.Region, log: o.Logger}
 	mc := meshConfig(o.Config)
 	table := namespace.NewTable(spaces)
 	mc.History = func(channel string) bool { return table.For(channel).History }
 	mc.Status = j.status
-	mc.Serve = func(ctx context.Context, request []byte) ([]byte, error) { return j.relay.Serve(ctx, request) }
-	mc.OnNote = j.note
+	mc.OnNote = j.noted
+	mc.Serve = func(ctx context.Context, request []byte) ([]byte, error) {
+		if out, ok, err := r.serve(request); ok {
+			return out, err
+		}
+		return j.relay.Serve(ctx, request)
+	}
 	mc.Logger = o.Logger
 	m, err := mesh.New(mc)
 	if err != nil {
 		return nil, fmt.Errorf("mesh: %w", err)
 	}
 	j.Mesh = m
+	r.join(m)
 	if err := metrics.Register(m.Collector()); err != nil {
 		m.Close()
 		return nil, fmt.Errorf("mesh: %w", err)
@@ -70,13 +81,6 @@ func (j *join) status() mesh.Status {
 	return mesh.Status{URL: j.relay.PublicURL(), Load: j.relay.Load().Value, Clients: j.relay.Clients(), Draining: j.relay.Draining()}
 }
 
-// note takes in what another node told.
-func (j *join) note(from mesh.Member, topic string, body []byte) {
-	if j.keep != nil {
-		j.keep.OnNote(from, j.region, topic, body)
-	}
-}
-
 // regional reports whether there are other regions.
 func (j *join) regional() bool { return j.Regions() > 1 }
 
@@ -86,6 +90,42 @@ func (j *join) configure(c *relay.Config) {
 		return
 	}
 	c.Bus, c.Forward = j.Mesh, j.Forward
+	c.Presence = notes{mesh: &j.Mesh, topic: topicPresence}
+}
+
+// Topics of notes between nodes.
+const (
+	topicControl  = "control"
+	topicPresence = "presence"
+)
+
+// notes is the bus of what all nodes hold a part of.
+type notes struct {
+	mesh  **mesh.Mesh // set before the first note
+	topic string
+}
+
+func (n notes) Note(body []byte) bool { return (*n.mesh).Note(n.topic, body) }
+func (n notes) NoteTo(node position.Origin, body []byte) bool {
+	return (*n.mesh).NoteTo(node, n.topic, body)
+}
+
+// noted hands a note of another node to whom it concerns.
+func (j *join) noted(from mesh.Member, topic string, body []byte) {
+	var err error
+	switch topic {
+	case topicControl:
+		err = j.control.Receive(from.Region, from.Node, from.Origin, body)
+	case topicPresence:
+		err = j.relay.Presence().Receive(from.Region, from.Origin, body)
+	default:
+		if j.keep != nil {
+			j.keep.OnNote(from, j.region, topic, body)
+		}
+	}
+	if err != nil {
+		j.log.Debug("a note that cannot be read", "region", from.Region, "node", from.Node, "topic", topic, "err", err)
+	}
 }
 
 // reload takes in other peers, routes and certificates.
@@ -166,6 +206,17 @@ func (j *join) close() {
 	if j != nil {
 		j.Close()
 	}
+}
+
+// warnings are for /readyz.
+func (j *join) warnings() (out []string) {
+	if j == nil {
+		return nil
+	}
+	for _, region := range j.Missing() {
+		out = append(out, "region "+region+" is not heard")
+	}
+	return out
 }
 
 // regions is what /v1/regions answers; nil for a node that is alone.

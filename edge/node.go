@@ -55,6 +55,7 @@ type Node struct {
 	guests   *guests // nil: no plugins
 	join     *join   // nil: alone
 	keep     *keep   // nil: history ends with the process
+	replica  *replica
 	core     *relay.Relay
 
 	mu        sync.Mutex // one Reload at a time
@@ -142,6 +143,7 @@ func (n *Node) Run(ctx context.Context) error {
 			failed <- err
 		}
 	})
+	joined.Go(func() { n.replica.run(meshing) })
 	var kept sync.WaitGroup
 	keeping, release := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer release(nil)
@@ -271,7 +273,8 @@ func (n *Node) adminServer() *http.Server {
 	return &http.Server{
 		Handler: admin.Handler(admin.Options{
 			Relay: readiness{n.relay, &n.draining}, Gatherer: n.registry, Token: n.o.Config.Admin.Token.Reveal(),
-			Hosts: hosts, Plugins: n.guests.handler(n.o.Logger), Regions: n.join.regions(), Dev: n.o.Dev, Logger: n.o.Logger,
+			Hosts: hosts, Plugins: n.guests.handler(n.o.Logger), Regions: n.join.regions(),
+			Revoker: n.replica.revoker(), Warnings: n.warnings, Dev: n.o.Dev, Logger: n.o.Logger,
 		}),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       2 * headerTimeout,
@@ -281,6 +284,9 @@ func (n *Node) adminServer() *http.Server {
 		ErrorLog:          slog.NewLogLogger(n.o.Logger.Handler(), slog.LevelDebug),
 	}
 }
+
+// warnings are what a node that is ready is not well with.
+func (n *Node) warnings() []string { return append(n.join.warnings(), n.replica.warnings()...) }
 
 // readiness says no from the first moment of a drain, before the relay knows.
 type readiness struct {

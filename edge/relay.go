@@ -32,14 +32,19 @@ func New(o Options) (*Node, error) {
 	if s != nil {
 		cfg.WebTransport, cfg.Hashes = s.quic(), s.hashes
 	}
-	g, err := openGuests(o, registry, cfg.Namespaces)
+	rep, err := openReplica(o, registry)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Auth.TicketAge = rep.ticketAge
+	g, err := openGuests(o, registry, cfg.Namespaces, rep)
 	if err != nil {
 		return nil, err
 	}
 	if g != nil {
 		cfg.Policy = g.host
 	}
-	j, err := openJoin(o, registry, cfg.Namespaces)
+	j, err := openJoin(o, registry, cfg.Namespaces, rep)
 	if err != nil {
 		g.close()
 		return nil, err
@@ -67,6 +72,7 @@ func New(o Options) (*Node, error) {
 	if j != nil {
 		j.relay = r
 	}
+	rep.attach(r, g)
 	n, err := start(o, core{r}, s, registry)
 	if err != nil {
 		k.close()
@@ -74,7 +80,7 @@ func New(o Options) (*Node, error) {
 		g.close()
 		return nil, err
 	}
-	n.guests, n.join, n.keep, n.core = g, j, k, r
+	n.guests, n.join, n.keep, n.replica, n.core = g, j, k, rep, r
 	return n, nil
 }
 

@@ -335,6 +335,9 @@ func (h *Host) Delete(ctx context.Context, name string, d policy.Digest) error {
 		if err := h.store.Delete(d); err != nil {
 			return refuse(Failed, "%w", err)
 		}
+		if h.cfg.Kept != nil {
+			h.cfg.Kept(name, d, false)
+		}
 		h.cfg.Logger.Info("plugin deleted", "plugin", name, "version", registry.Digest(d))
 	}
 	return nil

@@ -45,6 +45,9 @@ type Config struct {
 	// Changed is told of every change of a binding that was made here, so that
 	// other nodes may be told (Merge). It must not block. nil: nobody.
 	Changed func(registry.Binding)
+	// Kept is told of every version that was uploaded here (Push), or deleted,
+	// before the caller hears that it was. It may write to disk. nil: nobody.
+	Kept func(name string, d policy.Digest, kept bool)
 
 	Clock  func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: none

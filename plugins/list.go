@@ -108,6 +108,19 @@ func (h *Host) Bindings() []registry.Binding {
 // Bundle returns a version as it was uploaded, for other nodes.
 func (h *Host) Bundle(d policy.Digest) (*manifest.Bundle, error) { return h.store.Get(d) }
 
+// Damaged returns the versions that are kept and do not serve: their bundles may
+// be damaged, and another node's mend them (Adopt).
+func (h *Host) Damaged() (out []policy.Digest) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for d := range h.broken {
+		if h.infos[d] != nil {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
 // Digests returns all versions that are kept.
 func (h *Host) Digests() []policy.Digest {
 	h.mu.Lock()

@@ -78,6 +78,9 @@ func (h *Host) take(ctx context.Context, b *manifest.Bundle, fresh bool) (regist
 	if rerr != nil {
 		return registry.Version{}, false, h.fail(d, m, rerr)
 	}
+	if fresh && h.cfg.Kept != nil {
+		h.cfg.Kept(info.Name, d, true)
+	}
 	h.cfg.Logger.Info("plugin uploaded", "plugin", info.Name, "version", info.Digest, "key", key, "hooks", info.Hooks)
 	return info, false, nil
 }

@@ -100,6 +100,29 @@ type Link struct {
 	Recreated int           `json:"recreated,omitempty"` // how often a link that stayed down was made again
 }
 
+// Revocation takes credentials back: those of a user that were issued up to At, or
+// one token, by its jti.
+type Revocation struct {
+	User  string    `json:"user,omitempty"`
+	Token string    `json:"token,omitempty"`
+	At    time.Time `json:"at"`
+	Until time.Time `json:"until"` // when it lapses
+}
+
+// Revoker takes credentials back on all nodes.
+type Revoker interface {
+	// Revoke returns when it is kept here; other nodes hear of it in a moment. The
+	// error is a *Refusal.
+	Revoke(r Revocation) error
+	// Revocations returns those in force, in any order.
+	Revocations() []Revocation
+}
+
+// Refusal is why something was not done, with its stable code.
+type Refusal struct{ Code, Text string }
+
+func (r *Refusal) Error() string { return r.Code + ": " + r.Text }
+
 // Options of the handler.
 type Options struct {
 	Relay    Relay
@@ -108,6 +131,8 @@ type Options struct {
 	Hosts    []string            // names in the Host header that are ours, besides addresses and localhost
 	Plugins  http.Handler        // of /v1/plugins; nil: there are none
 	Regions  func() Regions      // of /v1/regions; nil: the node is alone
+	Revoker  Revoker             // nil: credentials cannot be taken back
+	Warnings func() []string     // that /readyz tells of a node that is ready; nil: none
 	Dev      bool                // requests from this machine need no token
 	Logger   *slog.Logger        // gets one line for each thing done; nil: none
 }
@@ -137,6 +162,11 @@ func Handler(o Options) http.Handler {
 	route("/v1/users/{user}/disconnect", operator, map[string]http.HandlerFunc{"POST": h.disconnect})
 	route("/v1/users/{user}/unsubscribe", operator, map[string]http.HandlerFunc{"POST": h.unsubscribe})
 	route("/v1/channels/{channel}/messages", operator, map[string]http.HandlerFunc{"DELETE": h.clear})
+	if o.Revoker != nil {
+		route("/v1/users/{user}/revoke", operator, map[string]http.HandlerFunc{"POST": h.revoke})
+		route("/v1/tokens/{token}/revoke", operator, map[string]http.HandlerFunc{"POST": h.revoke})
+		route("/v1/revocations", operator, map[string]http.HandlerFunc{"GET": h.revocations})
+	}
 	if o.Regions != nil {
 		route("/v1/regions", operator, map[string]http.HandlerFunc{"GET": h.regions})
 	}

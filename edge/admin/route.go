@@ -59,7 +59,14 @@ func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusServiceUnavailable, "not_ready", err.Error())
 		return
 	}
-	answer(w, http.StatusOK, map[string]bool{"ready": true})
+	body := struct {
+		Ready    bool     `json:"ready"`
+		Warnings []string `json:"warnings,omitempty"`
+	}{Ready: true}
+	if h.Warnings != nil {
+		body.Warnings = h.Warnings()
+	}
+	answer(w, http.StatusOK, body)
 }
 
 func (h *handler) load(w http.ResponseWriter, r *http.Request) {

@@ -125,6 +125,7 @@ type Mesh struct {
 	Key     Secret               `yaml:"key" doc:"The region's secret key (an nkey seed), the same on all its nodes."`
 	KeyFile string               `yaml:"key_file" file:"key" doc:"File that holds it."`
 	TLS     MeshTLS              `yaml:"tls" doc:"Certificates of links and routes: mutual, TLS 1.3. Needed unless all stays on this machine."`
+	Ticket  Duration             `yaml:"ticket_age" default:"10m" min:"0s" max:"1h" doc:"While no other region was heard for 30 s (no other node, where there is one region): the oldest resume ticket that is taken. Older ones are refused, for a revocation may have been missed; clients then show their tokens."`
 	Peers   map[string]*MeshPeer `yaml:"peers" doc:"The other regions, by name."`
 }
 

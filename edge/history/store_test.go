@@ -32,7 +32,7 @@ var table = namespace.NewTable(map[string]namespace.Options{
 
 // rig is one life of a node on a directory.
 type rig struct {
-	t     *testing.T
+	t     testing.TB
 	store *Store
 	node  *node.Node
 	logs  *lines
@@ -56,7 +56,7 @@ func (l *lines) has(part string) bool {
 	return strings.Contains(l.text.String(), part)
 }
 
-func live(t *testing.T, dir string, origin position.Origin, tune ...func(*Config)) *rig {
+func live(t testing.TB, dir string, origin position.Origin, tune ...func(*Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, logs: &lines{}}
 	cfg := Config{Dir: dir, Node: "eu.n1", Age: time.Hour, Logger: slog.New(slog.NewTextHandler(r.logs, nil))}
@@ -67,11 +67,10 @@ func live(t *testing.T, dir string, origin position.Origin, tune ...func(*Config
 	if r.store, err = Open(cfg); err != nil {
 		t.Fatal(err)
 	}
-	shards, _ := node.Histories(table)
-	r.node = node.New(node.Config{
-		Origin: origin, Now: func() uint64 { return uint64(time.Now().UnixMicro()) }, Table: table, Waker: nobody{},
-		Store: r.store, Standing: shards, Window: time.Hour, Budget: 1 << 30,
-	})
+	nc := nodeConfig(origin)
+	nc.Store = r.store
+	nc.Standing, _ = node.Histories(table)
+	r.node = node.New(nc)
 	if err := r.store.Recall(t.Context(), r.node); err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +91,13 @@ func live(t *testing.T, dir string, origin position.Origin, tune ...func(*Config
 	}
 	t.Cleanup(r.end)
 	return r
+}
+
+func nodeConfig(origin position.Origin) node.Config {
+	return node.Config{
+		Origin: origin, Now: func() uint64 { return uint64(time.Now().UnixMicro()) }, Table: table, Waker: nobody{},
+		Window: time.Hour, Budget: 1 << 30,
+	}
 }
 
 // publish publishes and waits until all of it is stored.

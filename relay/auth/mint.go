@@ -13,6 +13,7 @@ import (
 // Claims are what Mint writes into a token. Zero times are left out.
 type Claims struct {
 	User      string // sub
+	ID        string // jti: what it can be revoked by
 	Issuer    string // iss
 	Audience  string // aud
 	Issued    time.Time
@@ -51,6 +52,9 @@ func (c *Claims) check(dev bool) error {
 	if c.Expires.IsZero() && !dev {
 		return errors.New("tokens must expire")
 	}
+	if len(c.ID) > maxTokenID {
+		return fmt.Errorf("id: longer than %d bytes", maxTokenID)
+	}
 	for _, t := range []time.Time{c.Issued, c.NotBefore, c.Expires} {
 		if !t.IsZero() && (t.Unix() < 0 || t.Unix() > lastSecond) {
 			return errors.New("a time before 1970 or after 9999")
@@ -75,7 +79,7 @@ func (c *Claims) check(dev bool) error {
 
 func (c *Claims) payload() jwt.MapClaims {
 	m := jwt.MapClaims{}
-	for name, s := range map[string]string{"sub": c.User, "iss": c.Issuer, "aud": c.Audience} {
+	for name, s := range map[string]string{"sub": c.User, "jti": c.ID, "iss": c.Issuer, "aud": c.Audience} {
 		if s != "" {
 			m[name] = s
 		}
