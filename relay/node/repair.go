@@ -88,7 +88,6 @@ func (n *Node) OnAnswer(a Answer) {
 // healLocked asks again, gives up what stayed lost too long, and buries dead
 // origins.
 func (n *Node) healLocked(now uint64) {
-	patience := uint64(n.cfg.Patience.Microseconds())
 	for _, id := range n.sortedLocked() {
 		o := n.origins[id]
 		if o.self || o.sealed {
@@ -99,16 +98,27 @@ func (n *Node) healLocked(now uint64) {
 			if !st.started || len(st.hold) > 0 {
 				n.askLocked(o, shard, st, now)
 			}
-			if st.started && len(st.hold) > 0 && st.since != 0 && now > st.since+patience {
+			if st.started && len(st.hold) > 0 && st.since != 0 && now > st.since+n.patience(shard) {
 				n.skipLocked(o, shard, st)
 			}
 		}
 		n.satisfyLocked(o)
 		if len(o.marks) > 0 {
-			n.resignLocked(o, now, patience)
+			n.resignLocked(o, now)
 		}
 		n.buryLocked(o, now)
 	}
+}
+
+// patience is how long a hole may wait for its repair, in microseconds: longer
+// where there is history, in which a loss is worse than a delay. Links that are
+// made again after a partition take a second or two.
+func (n *Node) patience(shard uint8) uint64 {
+	p := uint64(n.cfg.Patience.Microseconds())
+	if n.cfg.Standing[shard] {
+		p *= 10
+	}
+	return p
 }
 
 // warmLocked asks all nodes for what they have of an origin that was recalled and
@@ -138,7 +148,7 @@ func (n *Node) skipLocked(o *origin, shard uint8, st *stream) {
 // resignLocked gives up what a mark shows to be missing at the end of streams. Not
 // while the origin is silent: nothing waits behind it, and the origin may come
 // back with it, or its next life.
-func (n *Node) resignLocked(o *origin, now, patience uint64) {
+func (n *Node) resignLocked(o *origin, now uint64) {
 	if now > o.heard+uint64(n.cfg.Silence.Microseconds()) {
 		for shard := range n.followed {
 			if st := o.stream(shard); st.since != 0 && len(st.hold) == 0 {
@@ -150,7 +160,7 @@ func (n *Node) resignLocked(o *origin, now, patience uint64) {
 	k := o.marks[0]
 	for shard := range n.followed {
 		st := o.stream(shard)
-		if st.started && len(st.hold) == 0 && st.head < k.Heads[shard] && st.since != 0 && now > st.since+patience {
+		if st.started && len(st.hold) == 0 && st.head < k.Heads[shard] && st.since != 0 && now > st.since+n.patience(shard) {
 			n.loseLocked(o, shard, st, k.Tick, k.Heads[shard])
 		}
 	}
