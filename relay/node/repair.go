@@ -116,7 +116,7 @@ func (n *Node) healLocked(now uint64) {
 func (n *Node) patience(shard uint8) uint64 {
 	p := uint64(n.cfg.Patience.Microseconds())
 	if n.cfg.Standing[shard] {
-		p *= 10
+		p *= 30
 	}
 	return p
 }

@@ -11,11 +11,12 @@ const limit = 12 * 1024 // bytes of the full client, gzipped
 // Members that are named nowhere but in our own sources: neither on the wire,
 // nor by the platform, nor in the API. The tests run on what becomes of them.
 const ours = `
-  active adopt after asleep auth base bearer began blame bye cancelSeek changed consumers delay deliver deposed dial drained fail
-  failures feeds follower fresh gone got granted guests handle handover hear heardAt held inbox lead lift link live lost merge
-  mirror moved mute nextRef nudge onlive over pacer paused pending pipe place pos progressed queued refreshing refuse renewable
-  renewal round rouse running seqs serve sessionError settle shut silent since standing started stop sync tabs taken tell terms
-  ticks told unwatch wake wakeAll wanted wants watch welcomed wish`
+  about accepted active adopt after again air asked asleep auth base bearer began blame bye cancelSeek changed consumers delay
+  deliver deposed dial drained drop ended ends fail failures feeds finish follow follower fresh gone got grant granted guests
+  handle handlers handover hear heard heardAt held inbox lead leave lift link live lost merge mirror moved mute nextRef nudge
+  onlive over pacer part paused pending pipe place pos progressed queued refreshing refuse refused renew renewable renewal round
+  rouse running seek seen seqs serve sessionError settle shut silent since stand standing started stop sync tabs taken tell terms
+  ticks timers told unwatch wake wakeAll wanted wants watch welcomed wish within`
 
 process.chdir(fileURLToPath(new URL('.', import.meta.url)))
 rmSync('dist', { recursive: true, force: true })

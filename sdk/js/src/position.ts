@@ -108,8 +108,8 @@ export class Position {
       const k = origins[uint()] + take(1)
       p.ticks.set(k, tick())
     }
-    if (version > 2) for (let n = uint(); n > 0; n--) take(6), uint() // for the relay alone
-    if (at !== raw.length || check(raw) !== all.slice(-2) || !version || version > 4) bad()
+    // What versions 3 and 4 have behind it is for the relay alone.
+    if ((version < 3 && at !== raw.length) || check(raw) !== all.slice(-2) || !version || version > 4) bad()
     return p
   }
 }
@@ -124,7 +124,8 @@ export class Trail {
   /** Told by the relay and not merged yet: the newest covers all that it told before. */
   private next = ''
 
-  private readonly seen = new Map<string, [origin: string, at: number]>()
+  /** The stamps of publications with an id, the newest 1024. */
+  private readonly seen = new Map<string, string>()
 
   constructor(private readonly name: string) {}
 
@@ -141,21 +142,15 @@ export class Trail {
   /** Whether a message is a copy of one that came before, under the stamp of another origin (CLIENTS §5). */
   again({ channel, id, from, data, stamp }: Frame): boolean {
     if (!id) return false
-    let [a, b] = [7, 9]
-    for (const c of JSON.stringify(data) ?? '') {
-      a = Math.imul(a ^ c.codePointAt(0)!, 2654435761)
-      b = Math.imul(b ^ (a >>> 15) ^ c.codePointAt(0)!, 1597334677)
-    }
-    const key = JSON.stringify([channel, id, from, a, b])
-    const origin = stamp.split('.')[0]
-    const was = this.seen.get(key)
-    if (was && Date.now() - was[1] < 120_000) return was[0] !== origin
-    this.seen.delete(key)
-    this.seen.set(key, [origin, Date.now()])
-    for (const oldest of this.seen.keys()) {
-      if (this.seen.size <= 1024) break
-      this.seen.delete(oldest)
-    }
+    const { seen } = this
+    const text = JSON.stringify([channel, id, from, data])
+    const key = text.slice(0, 999) + text.length
+    const [origin, tick] = stamp.split('.')
+    const [was, then] = seen.get(key)?.split('.') ?? []
+    if (was && tick - +then! < 12e7) return was !== origin
+    seen.delete(key)
+    seen.set(key, stamp)
+    if (seen.size > 1024) seen.delete(seen.keys().next().value!)
     return false
   }
 
