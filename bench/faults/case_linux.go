@@ -295,9 +295,21 @@ func (g *Rig) run(ctx context.Context, k Case, seed uint64, dir string, res *Res
 			j.add(check.Event{Who: fmt.Sprintf("n%d", i), Do: check.Holds, Channel: ch, Pubs: pubs})
 		}
 	}
-	j.add(check.Event{Who: "rig", Do: check.End})
 	stopReading()
 	all.Wait()
+	for i := range regionOf {
+		c.stop(i) // their logs have a line for each session now
+	}
+	counted, whole, err := c.dropped()
+	if err != nil {
+		return err
+	}
+	for _, r := range readers {
+		if whole {
+			j.add(check.Event{Who: r.name, Do: check.Counted, Count: counted[r.name]})
+		}
+	}
+	j.add(check.Event{Who: "rig", Do: check.End})
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := errors.Join(j.bad, j.out.Flush()); err != nil {

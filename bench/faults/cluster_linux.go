@@ -8,8 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -22,6 +25,8 @@ type cluster struct {
 	net    *network
 	dir    string
 	binary string
+
+	killed atomic.Bool
 
 	mu    sync.Mutex
 	procs []*process
@@ -178,6 +183,7 @@ func (c *cluster) signal(i int, s syscall.Signal) { c.process(i).cmd.Process.Sig
 
 // kill ends a node without a word.
 func (c *cluster) kill(i int) {
+	c.killed.Store(true)
 	c.signal(i, syscall.SIGKILL)
 	<-c.process(i).done
 }
@@ -186,6 +192,31 @@ func (c *cluster) kill(i int) {
 func (c *cluster) stop(i int) {
 	c.signal(i, syscall.SIGTERM)
 	<-c.process(i).done
+}
+
+var closeLine = regexp.MustCompile(`msg=close .*agent=(r\d+) .*dropped=(\d+)`)
+
+// dropped is what the nodes' logs counted as told to each client. It is false if a
+// node was killed: what its sessions were told is not in its log.
+func (c *cluster) dropped() (by map[string]uint64, whole bool, err error) {
+	if c.killed.Load() {
+		return nil, false, nil
+	}
+	by = make(map[string]uint64)
+	for i := range regionOf {
+		b, err := os.ReadFile(filepath.Join(c.dir, fmt.Sprintf("n%d.log", i)))
+		if err != nil {
+			return nil, false, err
+		}
+		for _, m := range closeLine.FindAllStringSubmatch(string(b), -1) {
+			n, err := strconv.ParseUint(m[2], 10, 64)
+			if err != nil {
+				return nil, false, err
+			}
+			by[m[1]] += n
+		}
+	}
+	return by, true, nil
 }
 
 // pairs yields the links between a region and all others.

@@ -157,7 +157,7 @@ func (r *reader) socket(ctx context.Context, standing func()) error {
 	}
 	defer c.CloseNow()
 	c.SetReadLimit(4 << 20)
-	hello := &wire.Hello{Version: 1, Subs: []wire.Sub{{Channel: r.channel, Cursor: r.tracker.Cursor(r.channel)}}}
+	hello := &wire.Hello{Version: 1, Agent: r.name, Subs: []wire.Sub{{Channel: r.channel, Cursor: r.tracker.Cursor(r.channel)}}}
 	if err := c.Write(ctx, websocket.MessageBinary, wire.AppendBinary(nil, hello)); err != nil {
 		return err
 	}
