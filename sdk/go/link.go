@@ -340,7 +340,9 @@ func (l *link) watch(dead time.Duration) {
 			l.begin(func() {
 				if err := mover.Migrate(l.ctx); err != nil {
 					l.c.log.Debug("chappe: no other path", "url", l.base, "err", err)
+					return
 				}
+				l.send(&wire.Pong{}) // the relay follows when it hears us there
 			})
 		}
 		if silent < dead/2 {
