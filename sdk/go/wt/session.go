@@ -168,10 +168,8 @@ func (s *session) datagrams() {
 func (s *session) reason(err error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
-	if err == io.EOF {
-		if _, told := s.wt.AcceptStream(ctx); told != nil && ctx.Err() == nil {
-			err = told
-		}
+	if _, told := s.wt.AcceptStream(ctx); told != nil && ctx.Err() == nil {
+		err = told // the stream may know only that the connection was closed, by webtransport-go itself
 	}
 	if end, ok := errors.AsType[*webtransport.SessionError](err); ok && end.Remote && end.ErrorCode != 0 {
 		return &carrier.Closed{Code: wire.CloseCode(end.ErrorCode), Reason: end.Message}
@@ -245,6 +243,9 @@ func (s *session) Migrate(ctx context.Context) error {
 		to.Close() // its socket stays: closing a quic.Transport ends the connections that know it
 		return fmt.Errorf("new path: %w", err)
 	}
+	// quic-go v0.64.1 replaces there what ConnectionState reads: passing its lock
+	// puts what HTTP/3 read when it began before that.
+	s.quic.ConnectionState()
 	if err := to.Switch(); err != nil {
 		return fmt.Errorf("new path: %w", err)
 	}
