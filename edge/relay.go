@@ -118,7 +118,7 @@ func relayConfig(o Options) relay.Config {
 func namespaceOptions(n *config.Namespace, most config.Size) namespace.Options {
 	o := namespace.Options{
 		History: n.History, Entries: n.Entries, Bytes: int64(n.Bytes), Age: time.Duration(n.Age),
-		Policy: namespace.Policy(n.Policy), Cache: n.Cache, Presence: n.Presence, Wide: n.Wide,
+		Policy: namespace.Policy(n.Policy), Cache: n.Cache, Presence: n.Presence, Lossy: n.Lossy, Wide: n.Wide,
 		Message: int(min(n.Message, most)), // the default may be more than a lowered limits.message
 		Members: n.Members,
 	}

@@ -110,6 +110,7 @@ type Namespace struct {
 	Policy    string   `yaml:"policy" default:"resume" one:"resume latest conflate close" doc:"How a reader that is overrun goes on, if it names nothing else: resume (catch up from what is kept), latest (jump to the newest), conflate (the newest of each key), close (end the connection). What is lost is told as a gap."`
 	Presence  bool     `yaml:"presence" default:"false" doc:"Members are listed, joins and leaves told."`
 	Cache     bool     `yaml:"cache" default:"false" doc:"A new subscriber gets the last message first."`
+	Lossy     bool     `yaml:"lossy" default:"false" doc:"Over WebTransport messages come as datagrams, unless the client asks for something else: what the network loses is not sent again, and the numbers of the stamps show it. Elsewhere without effect."`
 	Wide      bool     `yaml:"wide" default:"false" doc:"Patterns need not fix their first token: *.x and >. Only * can have it, for such a pattern belongs to no namespace."`
 	Anonymous []string `yaml:"anonymous" doc:"What clients without a token may do: publish, subscribe, history, presence or all."`
 	Message   Size     `yaml:"message" default:"64KiB" min:"1" max:"16MiB" doc:"Bytes of one payload. At most limits.message."`

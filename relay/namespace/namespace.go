@@ -37,6 +37,7 @@ type Options struct {
 	Policy    Policy          // for subscribers that name none
 	Cache     bool            // a fresh subscriber gets the last message first
 	Presence  bool            // members are listed, joins and leaves told
+	Lossy     bool            // over WebTransport messages come as datagrams, unless the client asks otherwise
 	Wide      bool            // patterns need not fix their first token ("*.x", ">")
 	Anonymous identity.Action // what clients without a token may do
 	Message   int             // bytes of one payload

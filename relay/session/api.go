@@ -48,8 +48,22 @@ type Params struct {
 	Agent     string
 	Link      Link
 	Cost      int      // what it takes of Limits.Sessions: 1 is a plain WebSocket; 0: 1
-	Beside    *Session // a further stream of this one's connection: the same client, without a welcome of its own
+	Beside    *Session // a further way out of this one's connection: the same client, without a welcome of its own
+	Way       Way      // of one that stands beside another
 }
+
+// Way is how a session's output leaves its connection.
+type Way uint8
+
+// Ways.
+const (
+	Shared   Way = iota // with everything else
+	Stream              // one channel on a stream of its own
+	Datagram            // each message in a datagram, which may be lost
+)
+
+// String returns the way as sub and subbed name it.
+func (w Way) String() string { return [...]string{"", "stream", "datagram"}[w] }
 
 // Stats of a session, for its closing log line and metrics.
 type Stats struct {

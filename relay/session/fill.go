@@ -466,6 +466,9 @@ func (s *Session) progressLocked(dst []byte) []byte {
 			e.filter = nil // nothing older than it can come any more
 		}
 	}
+	if s.way == Datagram {
+		return dst // what it would be told of may be lost, or still under way
+	}
 	if !s.bare() {
 		return s.appendFrame(dst, &wire.Progress{Cursor: p.Cursor()})
 	}

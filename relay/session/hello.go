@@ -44,6 +44,14 @@ func (s *Session) hello(h *wire.Hello) *wire.CloseError {
 			subs = append(subs, wire.Sub{Channel: name})
 		}
 	}
+	if s.form >= FormStreamJSON {
+		for i := range subs {
+			if subs[i].Via == "" && s.host.Lossy(subs[i].Channel) {
+				subs[i].Via = Datagram.String()
+			}
+		}
+		h.Subs = subs
+	}
 	if whole != nil && len(subs) != 1 {
 		whole.Uncount()
 	}
@@ -56,7 +64,9 @@ func (s *Session) hello(h *wire.Hello) *wire.CloseError {
 	}
 	s.mu.Unlock()
 	for i := range subs {
-		s.subscribe(&subs[i], whole)
+		if !s.apart(&subs[i]) {
+			s.subscribe(&subs[i], whole)
+		}
 	}
 	s.mu.Lock()
 	s.opening = false
@@ -68,6 +78,10 @@ func (s *Session) hello(h *wire.Hello) *wire.CloseError {
 	}
 	return nil
 }
+
+// apart reports whether a subscription of hello is the transport's to make, on a
+// way of its own: hello leaves it among its Subs.
+func (s *Session) apart(f *wire.Sub) bool { return f.Via != "" && s.form >= FormStreamJSON }
 
 // maxAgent bounds what a client says it is, in bytes.
 const maxAgent = 64

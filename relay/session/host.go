@@ -178,7 +178,7 @@ func (h *Host) Open(p Params) (*Session, *wire.CloseError) {
 		return nil, &wire.CloseError{Close: wire.CloseOverloaded, Code: wire.CodeOverloaded, Text: "this node holds all the connections it can", Retry: h.delay()}
 	}
 	if b := p.Beside; b != nil {
-		s.beside, s.event = true, h.cfg.Node.EventEnd()
+		s.way, s.event = p.Way, h.cfg.Node.EventEnd()
 		b.mu.Lock()
 		s.who, s.number, s.kept = b.who, b.number, b.kept
 		b.mu.Unlock()
@@ -266,7 +266,7 @@ func (h *Host) Drain(over, window time.Duration) {
 	for _, s := range h.Sessions() {
 		delay := int64(h.cfg.Rand() % uint64(window.Milliseconds()+1))
 		s.mu.Lock()
-		if !s.ended && !s.beside {
+		if !s.ended && s.way == Shared {
 			s.sayLocked(&wire.Drain{Deadline: over.Milliseconds(), Delay: delay, Alternatives: h.cfg.Alternatives})
 			s.rareLocked().drainDelay = delay + 1
 		}

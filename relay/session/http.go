@@ -41,6 +41,25 @@ func (s *Session) Refuse(ref uint32, channel string, err *wire.Err) {
 	s.link.Kick()
 }
 
+// Forward queues a frame that another way out of the same connection cannot carry,
+// encoded in the session's form. It reports false when the client leaves too much
+// unread: then nothing is queued.
+func (s *Session) Forward(frame []byte) bool {
+	s.mu.Lock()
+	room := len(s.control)+len(frame) <= s.host.cfg.Limits.Control
+	if room && !s.ended && s.closing == nil {
+		s.control = append(s.control, frame...)
+	}
+	s.mu.Unlock()
+	if room {
+		s.link.Kick()
+	}
+	return room
+}
+
+// Lossy reports whether a channel's messages come as datagrams where they can.
+func (h *Host) Lossy(channel string) bool { return h.cfg.Node.Table().For(channel).Lossy }
+
 // Close ends the session from outside its transport's reader. The first reason
 // stands.
 func (s *Session) Close(ce *wire.CloseError) { s.close(ce) }

@@ -23,7 +23,7 @@ type Session struct {
 	remote    string
 	id        string
 	opened    int64 // Unix nanoseconds
-	beside    bool  // a further stream of another session's connection
+	way       Way   // Shared, or else a further way out of another session's connection
 	cost      uint16
 
 	heard atomic.Int64        // Unix nanoseconds of the last inbound byte
@@ -214,6 +214,10 @@ func (s *Session) sweep(now time.Time) {
 	switch {
 	case !s.who.Expires.IsZero() && !now.Before(s.who.Expires):
 		ce = &wire.CloseError{Close: wire.CloseExpired, Code: wire.CodeTokenExpired, Text: "the token has expired"}
+	case s.way != Shared: // the session that it stands beside pings for both
+		if s.way == Stream && spoke >= l.Ping {
+			s.progress, kick = true, true
+		}
 	case s.bare():
 		if spoke >= l.Ping {
 			s.progress, kick = true, true // an id says more than a comment, and keeps proxies awake as well
@@ -271,7 +275,7 @@ func (s *Session) End(ce *wire.CloseError) {
 		s.host.leave(s, e, c, s.host.draining.Load())
 	}
 	s.host.remove(s)
-	if s.beside {
+	if s.way != Shared {
 		return // its connection's session tells of the end
 	}
 	s.host.cfg.Observer.Closed(s.transport, &st)

@@ -229,7 +229,7 @@ func (s *Session) joinLocked(f *wire.Sub, tags []policy.Tags, wild bool, whole *
 	var next uint64
 	e.log, next = n.Open(f.Channel, wild, e, s.link.Shard())
 	e.next = next
-	subbed := &wire.Subbed{Ref: f.Ref, Channel: f.Channel}
+	subbed := &wire.Subbed{Ref: f.Ref, Channel: f.Channel, Via: s.way.String()}
 	if len(tags) > 0 {
 		e.moreLocked().view.tags = tags
 		subbed.Pass = s.host.cfg.Authority.SealPass(s.who, f.Channel, tags)

@@ -18,7 +18,7 @@ import (
 const (
 	flagPresence  = 1 << 0 // sub
 	flagPass      = 1 << 1 // sub, subbed: a pass stands at the end
-	flagVia       = 1 << 2 // sub: a way stands behind it
+	flagVia       = 1 << 2 // sub, subbed: a way stands behind it
 	flagQuiet     = 1 << 0 // pub
 	flagRecovered = 1 << 0 // subbed
 	flagDup       = 1 << 0 // ack
@@ -63,10 +63,10 @@ func AppendBinary(dst []byte, f Frame) []byte {
 		})
 	case *Subbed:
 		dst = putUint(dst, uint64(f.Ref))
-		dst = append(dst, bit(f.Recovered, flagRecovered)|bit(f.Pass != "", flagPass))
+		dst = append(dst, bit(f.Recovered, flagRecovered)|bit(f.Pass != "", flagPass)|bit(f.Via != "", flagVia))
 		dst = putStr(dst, f.Channel)
 		dst = putStr(dst, f.Cursor)
-		dst = putExtra(dst, f.Pass)
+		dst = putExtra(putExtra(dst, f.Pass), f.Via)
 	case *Unsubbed:
 		dst = putUint(dst, uint64(f.Ref))
 		dst = putStr(dst, f.Channel)

@@ -181,6 +181,9 @@ func (d *body) event(t Type) Frame {
 		if flags&flagPass != 0 {
 			f.Pass = d.str("pass")
 		}
+		if flags&flagVia != 0 {
+			f.Via = d.str("via")
+		}
 		return f
 	case TypeUnsubbed:
 		f := &Unsubbed{Ref: d.ref()}

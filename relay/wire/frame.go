@@ -71,7 +71,7 @@ type Sub struct {
 	Last     int    // rewind: begin with the newest N kept messages
 	Policy   string // "", "resume", "latest", "conflate", "close": how an overrun reader moves
 	Presence bool   // send joins and leaves of this channel
-	Via      string // WebTransport: "stream" for a stream of its own, "datagram"; elsewhere without effect
+	Via      string // WebTransport: "stream" for a stream of its own, "datagram"; "": as the namespace says; elsewhere without effect
 	Pass     string // from the subbed of before: a plugin that said yes is not asked again
 }
 
@@ -148,6 +148,7 @@ type Subbed struct {
 	Cursor    string // position where the stream of this channel begins
 	Recovered bool   // a cursor was given and nothing after it was lost
 	Pass      string // to come back with, where a plugin decided; sealed
+	Via       string // WebTransport: "stream" or "datagram", how the channel comes, if not with the others
 }
 
 // Msg is a message. Its bytes are made once and shared by all its readers: it

@@ -48,6 +48,7 @@ func AppendJSON(dst []byte, f Frame) []byte {
 		dst = appendStr(dst, `,"cursor":`, f.Cursor)
 		dst = appendTrue(dst, `,"recovered":`, f.Recovered)
 		dst = appendStr(dst, `,"pass":`, f.Pass)
+		dst = appendStr(dst, `,"via":`, f.Via)
 	case *Unsubbed:
 		dst = append(dst, `{"t":"unsubbed"`...)
 		dst = appendUint(dst, `,"ref":`, uint64(f.Ref))

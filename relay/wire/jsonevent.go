@@ -97,6 +97,8 @@ func decodeEvent(t string, f *fields) (Frame, *DecodeError) {
 				f.boolean(&s.Recovered)
 			case "pass":
 				f.str(&s.Pass)
+			case "via":
+				f.str(&s.Via)
 			}
 		}
 		return s, nil

@@ -20,8 +20,9 @@ type conn struct {
 	wt   *webtransport.Session
 	form session.Form
 
-	main *line
-	ways map[string]*line // further lines by channel; owned by run
+	main  *line
+	ways  map[string]*line // streams by channel; owned by run
+	loose *line            // all channels that come as datagrams; nil: none yet; owned by run
 
 	once sync.Once
 }
@@ -57,6 +58,9 @@ func (c *conn) end() {
 	for _, l := range c.ways {
 		l.abort()
 	}
+	if c.loose != nil {
+		c.loose.abort()
+	}
 	c.main.abort()
 }
 
@@ -72,9 +76,6 @@ func (c *conn) read(control *webtransport.Stream) *wire.CloseError {
 	in := &reader{from: control, limit: c.s.cfg.Frame, heard: func(n int) {
 		c.main.session.Alive()
 		c.main.session.CountIn(n)
-		for _, l := range c.ways {
-			l.session.Alive()
-		}
 	}}
 	decode := wire.DecodeJSON
 	if c.form == session.FormStreamBinary {
@@ -116,32 +117,27 @@ func (c *conn) take(f wire.Frame) *wire.CloseError {
 	s := c.main.session
 	switch f := f.(type) {
 	case *wire.Hello:
-		var apart []wire.Sub
-		together := f.Subs[:0:0]
-		for _, sub := range f.Subs {
-			if sub.Via != "" {
-				if sub.Cursor == "" {
-					sub.Cursor = f.Cursor
-				}
-				apart = append(apart, sub)
-			} else {
-				together = append(together, sub)
-			}
-		}
-		f.Subs = together
 		if ce := s.Receive(f); ce != nil {
 			return ce
 		}
-		for i := range apart {
-			c.sub(&apart[i])
+		for i := range f.Subs {
+			if sub := &f.Subs[i]; sub.Via != "" {
+				if sub.Cursor == "" {
+					sub.Cursor = f.Cursor
+				}
+				c.sub(sub)
+			}
 		}
 		return nil
 	case *wire.Sub:
+		if f.Via == "" && c.s.cfg.Host.Lossy(f.Channel) {
+			f.Via = session.Datagram.String()
+		}
 		if f.Via != "" {
 			c.sub(f)
 			return nil
 		}
-		if c.ways[f.Channel] != nil {
+		if c.follows(f.Channel) {
 			s.Refuse(f.Ref, f.Channel, &wire.Err{Code: wire.CodeSubscribed, Text: "that subscription already stands"})
 			return nil
 		}
@@ -152,17 +148,28 @@ func (c *conn) take(f wire.Frame) *wire.CloseError {
 			l.finish()
 			return nil
 		}
+		if l := c.loose; l != nil && l.session.Follows(f.Channel) {
+			return l.session.Receive(f)
+		}
 	case *wire.Refresh:
 		ce := s.Receive(f)
 		for _, l := range c.ways {
 			l.session.Adopt(s.Identity())
+		}
+		if c.loose != nil {
+			c.loose.session.Adopt(s.Identity())
 		}
 		return ce
 	}
 	return s.Receive(f)
 }
 
-// sub makes a line for one subscription.
+// follows reports whether a channel comes, on any line.
+func (c *conn) follows(channel string) bool {
+	return c.ways[channel] != nil || c.loose != nil && c.loose.session.Follows(channel) || c.main.session.Follows(channel)
+}
+
+// sub takes a subscription that does not come with the others.
 func (c *conn) sub(f *wire.Sub) {
 	s := c.main.session
 	if s.Identity() == nil {
@@ -171,43 +178,69 @@ func (c *conn) sub(f *wire.Sub) {
 	}
 	var err *wire.Err
 	switch {
-	case f.Via != "stream" && f.Via != "datagram":
+	case f.Via != session.Stream.String() && f.Via != session.Datagram.String():
 		err = &wire.Err{Code: wire.CodeBadRequest, Text: "via is stream or datagram"}
-	case c.ways[f.Channel] != nil || s.Follows(f.Channel):
+	case c.follows(f.Channel):
 		err = &wire.Err{Code: wire.CodeSubscribed, Text: "that subscription already stands"}
-	case len(c.ways) >= maxLines:
-		err = &wire.Err{Code: wire.CodeTooMany, Text: "too many channels with a way of their own"}
+	case f.Via == session.Stream.String():
+		err = c.stream(f)
+	default:
+		err = c.datagram(f)
 	}
 	if err != nil {
 		s.Refuse(f.Ref, f.Channel, err)
-		return
 	}
-	var to sink = datagrams{c.wt}
-	if f.Via == "stream" {
-		out, oerr := c.wt.OpenUniStream()
-		if oerr != nil {
-			s.Refuse(f.Ref, f.Channel, &wire.Err{Code: wire.CodeTooMany, Text: "the client takes no further stream"})
-			return
-		}
-		to = out
+}
+
+// stream makes a line for one channel.
+func (c *conn) stream(f *wire.Sub) *wire.Err {
+	if len(c.ways) >= maxStreams {
+		return &wire.Err{Code: wire.CodeTooMany, Text: "too many channels with a stream of their own"}
 	}
-	l := newLine(c, to)
-	beside, ce := c.s.cfg.Host.Open(session.Params{Form: c.form, Transport: "wt", Link: l, Beside: s})
-	if ce != nil {
-		l.abort()
-		s.Refuse(f.Ref, f.Channel, &wire.Err{Code: ce.Code, Text: ce.Text, Retry: ce.Retry})
-		return
+	out, err := c.wt.OpenUniStream()
+	if err != nil {
+		return &wire.Err{Code: wire.CodeTooMany, Text: "the client takes no further stream"}
 	}
-	l.begin(beside)
+	l, refused := c.beside(out, session.Stream)
+	if refused != nil {
+		return refused
+	}
 	if c.ways == nil {
 		c.ways = make(map[string]*line)
 	}
 	c.ways[f.Channel] = l
-	beside.Receive(f)
-	if !beside.Follows(f.Channel) { // refused: the line has said so
+	l.session.Receive(f)
+	if !l.session.Follows(f.Channel) { // refused: the line has said so
 		delete(c.ways, f.Channel)
 		l.finish()
 	}
+	return nil
+}
+
+// datagram adds a channel to the line of datagrams.
+func (c *conn) datagram(f *wire.Sub) *wire.Err {
+	if c.loose == nil {
+		l, refused := c.beside(&datagrams{c: c}, session.Datagram)
+		if refused != nil {
+			return refused
+		}
+		c.loose = l
+	}
+	c.loose.session.Receive(f)
+	return nil
+}
+
+// beside makes a further line.
+func (c *conn) beside(to sink, way session.Way) (*line, *wire.Err) {
+	l := newLine(c, to)
+	s, ce := c.s.cfg.Host.Open(session.Params{Form: c.form, Transport: "wt", Link: l, Beside: c.main.session, Way: way})
+	if ce != nil {
+		l.abort()
+		to.Close()
+		return nil, &wire.Err{Code: ce.Code, Text: ce.Text, Retry: ce.Retry}
+	}
+	l.begin(s)
+	return l, nil
 }
 
 // reader takes messages off a byte stream: uint length, then the message.

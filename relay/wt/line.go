@@ -1,11 +1,8 @@
 package wt
 
 import (
-	"encoding/binary"
 	"sync"
 	"time"
-
-	"github.com/quic-go/webtransport-go"
 
 	"github.com/chappe-relay/chappe/relay/session"
 	"github.com/chappe-relay/chappe/relay/wire"
@@ -162,22 +159,3 @@ func (l *line) wait() {
 	case <-t.C:
 	}
 }
-
-// datagrams writes each message as a datagram. One that does not fit, or is not
-// taken, is lost like one that the network loses: the stamps of the next tell.
-type datagrams struct{ wt *webtransport.Session }
-
-func (d datagrams) Write(b []byte) (int, error) {
-	for rest := b; len(rest) > 0; {
-		size, k := binary.Uvarint(rest)
-		d.wt.SendDatagram(rest[k : k+int(size)])
-		rest = rest[k+int(size):]
-	}
-	if err := d.wt.Context().Err(); err != nil {
-		return 0, err
-	}
-	return len(b), nil
-}
-
-func (datagrams) SetWriteDeadline(time.Time) error { return nil }
-func (datagrams) Close() error                     { return nil }

@@ -36,8 +36,8 @@ const (
 const (
 	idle        = 60 * time.Second // QUIC's own; the session's pings are more frequent
 	handshakes  = 5 * time.Second
-	maxStreams  = 8
-	maxLines    = 64       // streams and datagram channels of one client
+	maxIncoming = 8        // streams that a client opens, of either kind; it needs one, and three of HTTP/3
+	maxStreams  = 64       // that are opened for channels of one client
 	window      = 64 << 10 // received and not yet read, per stream
 	windowAll   = 128 << 10
 	headerBytes = 16 << 10
@@ -93,7 +93,7 @@ func New(cfg Config) *Server {
 			QUICConfig: &quic.Config{
 				EnableDatagrams: true, EnableStreamResetPartialDelivery: true,
 				MaxIdleTimeout: idle, HandshakeIdleTimeout: handshakes, Allow0RTT: true,
-				MaxIncomingStreams: maxStreams, MaxIncomingUniStreams: maxStreams,
+				MaxIncomingStreams: maxIncoming, MaxIncomingUniStreams: maxIncoming,
 				InitialStreamReceiveWindow: 16 << 10, MaxStreamReceiveWindow: window,
 				InitialConnectionReceiveWindow: 32 << 10, MaxConnectionReceiveWindow: windowAll,
 			},

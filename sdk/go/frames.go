@@ -102,7 +102,7 @@ func (l *link) progressed(cursor string, way carrier.Way) {
 		l.progress = cursor
 	}
 	for s := range l.subs {
-		if l.at(s, way) {
+		if st := l.subs[s]; st.stands && st.way == way {
 			s.advance(cursor)
 		}
 	}
@@ -123,6 +123,9 @@ func (l *link) subbed(f *wire.Subbed, way carrier.Way) {
 		l.granted[f.Channel] = f.Cursor
 	case st == nil || st.stands || st.ref != f.Ref: // a newer pass, or of what is not wanted
 	default:
+		if f.Via == "datagram" {
+			way = carrier.Datagram
+		}
 		blind := s.began && s.got.cursor() == ""
 		l.standLocked(s, f.Cursor, way)
 		c.mu.Unlock()

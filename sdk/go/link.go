@@ -182,25 +182,9 @@ func (l *link) wishLocked(s *Subscription, ref uint32) wire.Sub {
 		w.Last = s.opts.Last
 	}
 	if l.kind == "wt" {
-		if w.Via = s.opts.Via; w.Via == "datagram" {
-			time.AfterFunc(reminder, func() { l.remind(s, ref) })
-		}
+		w.Via = s.opts.Via
 	}
 	return w
-}
-
-// reminder is when a subscription whose grant may have been lost with its
-// datagram is asked for again.
-const reminder = 2 * time.Second
-
-func (l *link) remind(s *Subscription, ref uint32) {
-	c := l.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if st := l.subs[s]; c.link == l && st != nil && !st.stands && st.ref == ref {
-		w := l.wishLocked(s, c.nextRefLocked())
-		l.send(&w)
-	}
 }
 
 // askLocked asks for a subscription that this connection does not know.
@@ -220,10 +204,18 @@ func (l *link) forgetLocked(s *Subscription) {
 	delete(l.granted, s.name)
 }
 
-// at reports whether a subscription is followed on a way of this connection.
+// at reports whether a subscription is followed on a way of this connection. What
+// comes by datagram may overtake its grant, and what fits in none, or must not be
+// lost, comes on the control stream.
 func (l *link) at(s *Subscription, way carrier.Way) bool {
 	st := l.subs[s]
-	return st != nil && st.stands && st.way == way
+	switch {
+	case st == nil:
+		return false
+	case !st.stands:
+		return way == carrier.Datagram
+	}
+	return st.way == way || st.way == carrier.Datagram && way == carrier.Control
 }
 
 // send queues a frame. The queue is bounded by the number of callers: each

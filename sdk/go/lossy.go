@@ -3,6 +3,7 @@ package chappe
 import (
 	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/wire"
+	"github.com/chappe-relay/chappe/sdk/go/internal/carrier"
 )
 
 // line is what the sequence numbers of stamps count: the messages of one origin
@@ -15,14 +16,14 @@ type line struct {
 // missed returns how many messages lie between the last one of its line and f, for
 // a subscription that may come by datagram. What was held back on purpose, by a
 // filter or with Quiet, counts too. The reader calls it for all that it delivers.
-func (s *Subscription) missed(f wire.Frame) uint64 {
-	if s.opts.Via != "datagram" {
+func (s *Subscription) missed(f wire.Frame, way carrier.Way) uint64 {
+	if way != carrier.Datagram && s.counted == nil && s.opts.Via != "datagram" {
 		return 0
 	}
 	m, ok := f.(*wire.Msg)
 	if !ok {
 		if _, told := f.(*wire.Gap); told {
-			s.counted = nil // what it counts is not counted again
+			clear(s.counted) // what it counts is not counted again
 		}
 		return 0
 	}

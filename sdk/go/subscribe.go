@@ -204,7 +204,7 @@ func (r *reader) deliver(f wire.Frame, way carrier.Way) {
 	}
 	c.mu.Unlock()
 	for i, s := range r.to {
-		if n := s.missed(f); n > 0 && way == carrier.Datagram {
+		if n := s.missed(f, way); n > 0 && way == carrier.Datagram {
 			s.push(&Gap{Channels: []string{s.name}, Count: n, Reason: wire.ReasonLossy, Local: true}, r.wait)
 		}
 		s.push(eventOf(f, i > 0), r.wait)

@@ -21,7 +21,8 @@ type SubOptions struct {
 	// Via asks for a way of its own over WebTransport, so that the channel does
 	// not wait for others' lost packets: "stream", or "datagram", where what the
 	// network loses is not sent again but told by a Gap. That counts also what a
-	// filter, or Quiet, kept from this client. Elsewhere without effect.
+	// filter, or Quiet, kept from this client. Elsewhere without effect. "" is what
+	// the namespace says: datagrams where it is lossy, otherwise with all others.
 	Via string
 }
 
@@ -44,7 +45,7 @@ type Subscription struct {
 	copies copies // of publications that it has had
 	pass   string // says that the relay's plugins admitted it; given back when it resumes
 
-	counted map[line]uint64 // owned by the reader; with Via of datagram only: the last sequence numbers
+	counted map[line]uint64 // owned by the reader; of what comes by datagram only: the last sequence numbers
 
 	mu      sync.Mutex
 	queue   []item // queue[head:] waits for the application

@@ -249,8 +249,8 @@ func TestLostDatagramsAreTold(t *testing.T) {
 	})
 }
 
-// A grant that is lost with its datagram is asked for again.
-func TestLostGrant(t *testing.T) {
+// A grant comes on the control stream: it is not lost with the datagrams.
+func TestGrantIsNotLost(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, r *rig) {
 		o := r.options()
 		o.Transport = "wt"
@@ -258,7 +258,7 @@ func TestLostGrant(t *testing.T) {
 		subscribe(t, c, "a", chappe.SubOptions{})
 		r.udp.Store(true)
 		go func() {
-			time.Sleep(500 * time.Millisecond) // the request is sent again by QUIC; what answers it in datagrams is not
+			time.Sleep(500 * time.Millisecond) // what was lost of streams is sent again by QUIC; datagrams are not
 			r.udp.Store(false)
 		}()
 		s := subscribe(t, c, "b", chappe.SubOptions{Via: "datagram"})

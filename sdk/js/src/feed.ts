@@ -69,12 +69,12 @@ export class Feed {
   }
 
   /** Hands a frame to those it is new for. */
-  deliver(f: Frame, lossy?: boolean): void {
+  deliver(f: Frame, via?: string): void {
     for (const c of this.active) {
       if (f.t === 'msg') {
         const missing = c.got.message(f.channel, f.stamp)
         if (missing === undefined || c.got.again(f)) continue
-        if (missing > 0 && lossy && this.wish('via') === 'datagram') c.push({ t: 'gap', channels: [this.name], count: missing, reason: 'lossy' })
+        if (missing > 0 && via === 'datagram') c.push({ t: 'gap', channels: [this.name], count: missing, reason: 'lossy' })
       } else if (f.t === 'gap' ? repeated(c.got, f) : !c.o.presence) continue
       c.push(f)
     }

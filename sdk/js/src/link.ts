@@ -14,6 +14,8 @@ export const connectTimeout = 10_000 // dial, TLS, upgrade and welcome together
 export interface Sub {
   ref: number
   standing?: boolean
+  /** It comes on a way of its own: the control stream's progress says nothing of it. */
+  via?: string
   terms: string
 }
 
@@ -106,7 +108,7 @@ export abstract class Link {
   }
 
   /** Acts on a frame of the relay. */
-  handle(f: Frame): void {
+  handle(f: Frame, apart?: unknown): unknown {
     const { m } = this
     switch (f.t) {
       case 'presence':
@@ -116,9 +118,9 @@ export abstract class Link {
       // falls through: news of who came and went
       case 'msg':
       case 'gap':
-        return this.deliver(f)
+        return this.deliver(f, apart)
       case 'progress':
-        return this.progressed(f.cursor)
+        return apart || this.progressed(f.cursor) // of one channel alone: its messages say as much
       case 'subbed':
         return this.subbed(f)
       case 'unsubbed':
@@ -158,10 +160,11 @@ export abstract class Link {
     this.after('token', auth.renewal(expires), bring)
   }
 
-  private deliver(f: Frame): void {
-    const names: string[] = f.channels ?? (f.channel ? [f.channel] : [])
+  private deliver(f: Frame, apart: unknown): void {
+    const names: string[] | undefined = f.channel ? [f.channel] : f.channels
     for (const [feed, sub] of this.subs) {
-      if (sub.standing && (!names.length || names.some((n) => feed.concerns(n)))) feed.deliver(f, this.kind === 'wt')
+      // A datagram may overtake the grant. What comes on another stream has it before it.
+      if ((sub.standing || apart) && (!names || names.some((n) => feed.concerns(n)))) feed.deliver(f, sub.via)
     }
   }
 
@@ -169,7 +172,7 @@ export abstract class Link {
   protected progressed(cursor: string, name?: string): void {
     this.told = cursor
     for (const [feed, sub] of this.subs) {
-      if (sub.standing && (!name || name === feed.name)) for (const c of feed.active) c.progress(cursor)
+      if (sub.standing && !sub.via && (!name || name === feed.name)) for (const c of feed.active) c.progress(cursor)
     }
   }
 
@@ -182,6 +185,7 @@ export abstract class Link {
     const [feed, sub] = this.about(f)
     if (feed) {
       feed.pass = f.pass || feed.pass
+      sub!.via = f.via
       if (!sub!.standing && (f.cursor || !f.pass)) this.stand(feed, f.cursor)
     } else if (!f.ref) this.granted.set(f.channel, f.cursor)
   }

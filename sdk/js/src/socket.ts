@@ -17,7 +17,8 @@ export interface Pipe {
 /** What a pipe tells. */
 export interface Ends {
   open(): void
-  text(message: string): void
+  /** apart: not in order with most others. */
+  text(message: string, apart?: unknown): void
   closed(code: number, reason: string, refused?: Refused): void
 }
 
@@ -68,7 +69,7 @@ export class SocketLink extends Link {
         const subs = this.m.wants().map((feed) => this.wish(feed))
         this.send({ t: 'hello', version: 1, ...shown, subs, agent: this.m.o.agent })
       },
-      text: (message) => this.read(message),
+      text: this.read,
       closed: (code, reason, refused) => {
         if (refused) return this.end(lossOfAnswer(refused.status, refused.body, refused.retryAfter))
         this.end({ ...lossOfClose(code, reason, this.last), mute: !this.live && code === 1006 })
@@ -89,7 +90,7 @@ export class SocketLink extends Link {
       policy: feed.wish('policy'),
       presence: feed.wish('presence'),
       pass: feed.pass || undefined,
-      via: this.kind === 'wt' ? feed.wish('via') : undefined,
+      via: feed.wish('via'),
     }
   }
 
@@ -97,16 +98,16 @@ export class SocketLink extends Link {
     if (!this.ended) this.pipe?.send(JSON.stringify(f))
   }
 
-  private read(message: string): void {
+  private readonly read = (message: string, apart?: unknown): void => {
     this.heard()
     try {
-      for (const f of [JSON.parse(message)].flat() as Frame[]) if (!this.ended) this.frame(f)
+      for (const f of [JSON.parse(message)].flat() as Frame[]) if (!this.ended) this.frame(f, apart)
     } catch (e) {
       this.fail(`cannot be read: ${(e as Error).message}`)
     }
   }
 
-  private frame(f: Frame): void {
+  private frame(f: Frame, apart: unknown): void {
     if (f.t === 'ping') this.send({ t: 'pong' })
     else if (f.t === 'x-state') this.m.mirror(f.state)
     else if (f.t === 'x-progress') this.progressed(f.cursor, f.channel)
@@ -114,7 +115,7 @@ export class SocketLink extends Link {
       if (f.t !== 'ack') return
       this.m.auth.accepted('', f.expires)
       this.renew(f.expires)
-    } else this.handle(f)
+    } else this.handle(f, apart)
   }
 
   sync(): void {

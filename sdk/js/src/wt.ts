@@ -13,41 +13,38 @@ export const dialTransport: Dial = (base, ends) => {
   const wt = new env.WebTransport(`${base}/v1/wt`, { protocols: ['chappe.v1.json'], serverCertificateHashes: hashes })
   let writer: WritableStreamDefaultWriter<Uint8Array>
   let over = false
-  const closed = (info: { closeCode?: number; reason?: string } = {}) => {
-    if (!over) ends.closed(info.closeCode || 1006, info.reason ?? '')
+  const closed = ({ closeCode = 0, reason = '' } = {}) => {
+    if (!over) ends.closed(closeCode || 1006, reason)
     over = true
   }
-  const read = (stream: ReadableStream) => {
+  const read = (stream: ReadableStream, apart?: unknown) => {
     let held: number[] | Uint8Array = []
     void each(stream, (chunk) => {
-      let all = new Uint8Array(held.length + chunk.length)
-      all.set(held)
-      all.set(chunk, held.length)
+      let all = new Uint8Array([...held, ...chunk])
       for (;;) {
         let size = 0
         let at = 0
         do size += (all[at]! & 127) * 128 ** at
         while (all[at++]! > 127)
         if (!(at + size <= all.length)) break
-        text(all.subarray(at, at + size))
+        text(all.subarray(at, at + size), apart)
         all = all.subarray(at + size)
       }
       held = all
     })
   }
-  const text = (b: Uint8Array) => over || ends.text(new TextDecoder().decode(b))
+  const text = (b: Uint8Array, apart?: unknown) => over || ends.text(new TextDecoder().decode(b), apart)
   const pipe = {
     send(message: string) {
       const body = new TextEncoder().encode(message)
       const head = []
       let n = body.length
       for (; n > 127; n >>= 7) head.push((n & 127) | 128)
-      void writer.write(new Uint8Array([...head, n])).catch(() => {})
-      void writer.write(body).catch(() => {})
+      void writer.write(new Uint8Array([...head, n, ...body])).catch(() => {})
     },
     close() {
       over = true
-      wt.close({ closeCode: 1000, reason: '' })
+      wt.close({ closeCode: 1000 })
     },
   }
   wt.closed.then(closed, () => closed())
@@ -56,8 +53,8 @@ export const dialTransport: Dial = (base, ends) => {
       const control = await wt.createBidirectionalStream()
       writer = control.writable.getWriter()
       read(control.readable)
-      void each(wt.incomingUnidirectionalStreams, read)
-      void each(wt.datagrams.readable, text)
+      void each(wt.incomingUnidirectionalStreams, (s) => read(s, 1))
+      void each(wt.datagrams.readable, (b) => text(b, 1))
       if (!over) ends.open()
     })
     .catch(() => closed())
