@@ -13,7 +13,8 @@ type Stamp = position.Stamp
 // Reason says why messages were lost.
 type Reason = wire.Reason
 
-// Member is one session in a channel.
+// Member is one session in a channel. State is "away" for one whose node was lost
+// and that is expected back.
 type Member = wire.Member
 
 // An Event is what a subscription delivers: *Message, *Gap or *PresenceChange.
