@@ -145,6 +145,9 @@ func Nearest(ctx context.Context, urls []string, o Options) []string {
 	}
 	c := New(urls[0], Options{HTTPClient: o.HTTPClient, TLS: o.TLS, Dialer: o.Dialer, Regions: urls[1:]})
 	defer c.Close(ctx)
+	if c.bad != nil {
+		return urls // whoever uses them is told
+	}
 	best := c.nearest(ctx, c.home, "")
 	return union(best, c.home)
 }
