@@ -23,6 +23,8 @@ type join struct {
 	*mesh.Mesh
 	relay   *relay.Relay
 	control *control.Store
+	keep    *keep
+	region  string
 	log     *slog.Logger
 }
 
@@ -32,7 +34,7 @@ func openJoin(o Options, metrics prometheus.Registerer, spaces map[string]namesp
 	if !c.On() {
 		return nil, nil
 	}
-	j := &join{control: r.store, log: o.Logger}
+	j := &join{control: r.store, region: o.Config.Region, log: o.Logger}
 	mc := meshConfig(o.Config)
 	table := namespace.NewTable(spaces)
 	mc.History = func(channel string) bool { return table.For(channel).History }
@@ -79,7 +81,10 @@ func (j *join) status() mesh.Status {
 	return mesh.Status{URL: j.relay.PublicURL(), Load: j.relay.Load().Value, Clients: j.relay.Clients(), Draining: j.relay.Draining()}
 }
 
-// bus is what the relay is given.
+// regional reports whether there are other regions.
+func (j *join) regional() bool { return j.Regions() > 1 }
+
+// configure is what the relay is given.
 func (j *join) configure(c *relay.Config) {
 	if j == nil {
 		return
@@ -113,10 +118,22 @@ func (j *join) noted(from mesh.Member, topic string, body []byte) {
 		err = j.control.Receive(from.Region, from.Node, from.Origin, body)
 	case topicPresence:
 		err = j.relay.Presence().Receive(from.Region, from.Origin, body)
+	default:
+		if j.keep != nil {
+			j.keep.OnNote(from, j.region, topic, body)
+		}
 	}
 	if err != nil {
 		j.log.Debug("a note that cannot be read", "region", from.Region, "node", from.Node, "topic", topic, "err", err)
 	}
+}
+
+// reload takes in other peers, routes and certificates.
+func (j *join) reload(c *config.Config) error {
+	if j == nil {
+		return nil
+	}
+	return j.Reload(meshConfig(c))
 }
 
 // gathering is how long a node waits for its peers before it serves: who resumes
@@ -158,6 +175,32 @@ func (j *join) wait(ctx context.Context) (missing []string) {
 	}
 }
 
+// catching is how long a node waits for what its peers have before it serves.
+const catching = 3 * time.Second
+
+// gather returns when the node has what those that it hears said before, or soon.
+func (j *join) gather(ctx context.Context) (behind int) {
+	if j == nil {
+		return 0
+	}
+	late := time.NewTimer(catching)
+	defer late.Stop()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return 0
+		case <-late.C:
+			return behind
+		case <-look.C:
+		}
+		if behind = len(j.relay.Node().Behind()); behind == 0 {
+			return 0
+		}
+	}
+}
+
 // close ends a mesh that was never run.
 func (j *join) close() {
 	if j != nil {
@@ -185,7 +228,7 @@ func (j *join) regions() func() admin.Regions {
 		out := admin.Regions{Missing: j.Missing()}
 		for _, m := range j.Members() {
 			out.Members = append(out.Members, admin.Member{Region: m.Region, Node: m.Node, Origin: m.Origin.String(), URL: m.URL,
-				Load: m.Load, Clients: m.Clients, Self: m.Self, Up: m.Up, RTT: m.RTT, Lag: m.Lag, Clock: m.Offset})
+				Load: m.Load, Clients: m.Clients, Self: m.Self, Up: m.Up, RTT: m.RTT, Lag: m.Lag, Lost: j.relay.Node().Missed(m.Origin), Clock: m.Offset})
 		}
 		for _, l := range j.Links() {
 			out.Links = append(out.Links, admin.Link{Kind: l.Kind, Region: l.Region, Node: l.Node, Up: l.Up, RTT: l.RTT, Recreated: l.Recreated})

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/chappe-relay/chappe/edge/admin"
 	"github.com/chappe-relay/chappe/edge/config"
+	"github.com/chappe-relay/chappe/relay"
 )
 
 // Relay is the core that a node runs. *relay.Relay is one, behind an adapter.
@@ -51,16 +54,19 @@ type Node struct {
 	secure   *secure // nil: plain HTTP
 	guests   *guests // nil: no plugins
 	join     *join   // nil: alone
+	keep     *keep   // nil: history ends with the process
 	replica  *replica
+	core     *relay.Relay
 
+	mu        sync.Mutex // one Reload at a time
 	draining  atomic.Bool
 	abort     chan struct{}
 	abortOnce sync.Once
 }
 
 // start opens the listeners of a node around a relay.
-func start(o Options, relay Relay, s *secure, registry *prometheus.Registry) (*Node, error) {
-	n := &Node{o: o, relay: relay, secure: s, registry: registry, abort: make(chan struct{})}
+func start(o Options, r Relay, s *secure, registry *prometheus.Registry) (*Node, error) {
+	n := &Node{o: o, relay: r, secure: s, registry: registry, abort: make(chan struct{})}
 	var err error
 	if n.client, err = listen("client.listen", o.Config.Client.Listen); err != nil {
 		return nil, err
@@ -94,6 +100,26 @@ func (n *Node) AdminAddr() net.Addr { return n.admin.Addr() }
 // Abort ends a drain that is under way: a second signal. It may be called at any time.
 func (n *Node) Abort() { n.abortOnce.Do(func() { close(n.abort) }) }
 
+// reloadable are the keys that a running node takes in.
+var reloadable = []string{"mesh.peers", "mesh.routes", "mesh.tls."}
+
+// Reload takes in what of a configuration can change while the node runs: the
+// other regions, routes and the mesh's certificates. It returns the keys that
+// differ and need a restart. On an error nothing has changed.
+func (n *Node) Reload(c *config.Config) (restart []string, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.join.reload(c); err != nil {
+		return nil, err
+	}
+	for _, key := range config.Changed(n.o.Config, c) {
+		if !slices.ContainsFunc(reloadable, func(of string) bool { return strings.HasPrefix(key, of) }) {
+			restart = append(restart, key)
+		}
+	}
+	return restart, nil
+}
+
 // closing is how long requests under way may take after the drain.
 const closing = 5 * time.Second
 
@@ -107,7 +133,7 @@ func (n *Node) Run(ctx context.Context) error {
 	inner, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 
-	failed := make(chan error, 5)
+	failed := make(chan error, 8)
 	var running sync.WaitGroup
 	var core, joined sync.WaitGroup // the relay has its last word to the others before the mesh ends
 	meshing, part := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -118,6 +144,14 @@ func (n *Node) Run(ctx context.Context) error {
 		}
 	})
 	joined.Go(func() { n.replica.run(meshing) })
+	var kept sync.WaitGroup
+	keeping, release := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer release(nil)
+	kept.Go(func() {
+		if err := n.keep.run(keeping, n.core); err != nil {
+			failed <- err
+		}
+	})
 	if missing := n.join.wait(ctx); len(missing) > 0 {
 		n.o.Logger.Warn("regions that are not heard; serving what is here", "regions", missing)
 	}
@@ -126,6 +160,9 @@ func (n *Node) Run(ctx context.Context) error {
 			failed <- fmt.Errorf("relay: %w", err)
 		}
 	})
+	if behind := n.join.gather(ctx); behind > 0 {
+		n.o.Logger.Warn("nodes whose history is not yet all here; serving what is", "nodes", behind)
+	}
 	serve := func(what string, s *http.Server, ln net.Listener) {
 		running.Go(func() {
 			run := s.Serve
@@ -165,6 +202,9 @@ func (n *Node) Run(ctx context.Context) error {
 	core.Wait()
 	part(errors.New("the node has closed"))
 	joined.Wait()
+	release(errors.New("the node has closed"))
+	kept.Wait()
+	n.keep.close()
 	running.Wait()
 	if cerr := n.guests.close(); err == nil {
 		err = cerr

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -49,8 +50,19 @@ func New(o Options) (*Node, error) {
 		return nil, err
 	}
 	j.configure(&cfg)
-	r, err := relay.New(cfg)
+	k, err := openKeep(o, registry, cfg.Namespaces, j)
 	if err != nil {
+		j.close()
+		g.close()
+		return nil, err
+	}
+	k.configure(&cfg)
+	r, err := relay.New(cfg)
+	if err == nil {
+		err = k.recall(context.Background(), r)
+	}
+	if err != nil {
+		k.close()
 		j.close()
 		g.close()
 		return nil, fmt.Errorf("relay: %w", err)
@@ -63,11 +75,12 @@ func New(o Options) (*Node, error) {
 	rep.attach(r, g)
 	n, err := start(o, core{r}, s, registry)
 	if err != nil {
+		k.close()
 		j.close()
 		g.close()
 		return nil, err
 	}
-	n.guests, n.join, n.replica = g, j, rep
+	n.guests, n.join, n.keep, n.replica, n.core = g, j, k, rep, r
 	return n, nil
 }
 

@@ -102,10 +102,14 @@ var (
 // The table of metrics in docs/operations.md is what is registered, no more and
 // no less.
 func TestMetricsAreDocumented(t *testing.T) {
-	n, err := New(options(0))
+	o := options(0)
+	o.Config.Data = t.TempDir()
+	o.Config.Namespaces = map[string]*config.Namespace{"h": {History: true, Entries: 1, Bytes: 1 << 10, Age: config.Duration(time.Second), Message: 1, Members: 1}}
+	n, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer n.keep.close()
 	defer n.client.Close()
 	defer n.admin.Close()
 	registered := make(map[string]string)

@@ -42,6 +42,8 @@ type Config struct {
 	Registerer   prometheus.Registerer // nil: no metrics
 	Clock        func() time.Time      // nil: time.Now
 	Bus          node.Bus              // to the other nodes; nil: alone
+	Store        node.Store            // keeps channels with history; nil: they end with the process
+	Ledger       session.Ledger        // knows what Store has kept; nil: acknowledgements are local
 	Policy       policy.Policy         // developers' code; nil: none
 	Presence     presence.Bus          // to the other nodes; nil: alone
 	// Forward sends a request to the node of an origin and returns its answer,

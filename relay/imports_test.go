@@ -39,7 +39,10 @@ var arrows = []struct {
 		[]string{"github.com/nats-io"}, "plugins run without a node"},
 	{"edge/mesh", []string{"relay/node", "relay/log", "relay/policy", "relay/channel", "relay/namespace", "relay/identity", "relay/position", "relay/wire"}, nil, "the mesh carries what nodes say"},
 	{"edge/control", []string{"relay/position"}, []string{"net", "net/http", "github.com/nats-io"}, "the control state is passive: its owner brings clock and bus"},
-	{"sdk/go", []string{"relay/wire", "relay/position", "relay/channel"}, []string{"github.com/gobwas/ws", "github.com/tetratelabs/wazero", "github.com/nats-io"},
+	{"sdk/go", []string{"sdk/go/internal", "relay/wire", "relay/position", "relay/channel"},
+		[]string{"github.com/gobwas/ws", "github.com/tetratelabs/wazero", "github.com/nats-io", "github.com/quic-go"},
+		"a client must not link the server, nor QUIC: sdk/go/wt brings it"},
+	{"sdk/go/wt", []string{"sdk/go/internal", "relay/wire", "relay/position"}, []string{"github.com/gobwas/ws", "github.com/tetratelabs/wazero", "github.com/nats-io"},
 		"a client must not link the server"},
 }
 

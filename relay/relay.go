@@ -66,19 +66,11 @@ func New(cfg Config) (*Relay, error) {
 	if err := r.gates(); err != nil {
 		return nil, err
 	}
-	table := cfg.table()
-	r.node = node.New(node.Config{
-		Origin: newOrigin(), NewOrigin: newOrigin,
-		Now:   func() uint64 { return uint64(cfg.Clock().UnixMicro()) },
-		Table: table, Budget: cfg.Memory, Waker: waker{r.pool}, Bus: cfg.Bus,
-		OnEvent:     func() { r.host.WakeAll() },
-		Window:      cfg.window(),
-		Idempotency: cfg.Limits.Idempotency,
-	})
+	r.node = node.New(r.nodeConfig())
 	r.presence = presence.New(presence.Config{Bus: cfg.Presence, Window: cfg.Limits.Reconnect, Now: cfg.Clock})
 	m := newMetrics()
 	r.host = session.NewHost(session.Config{
-		Node: r.node, Authority: r.authority, Policy: cfg.Policy, Roster: r.presence, Limits: cfg.Limits.session(),
+		Node: r.node, Authority: r.authority, Policy: cfg.Policy, Ledger: cfg.Ledger, Roster: r.presence, Limits: cfg.Limits.session(),
 		Region: cfg.Region, Alternatives: cfg.Alternatives,
 		Logger: cfg.Logger, Now: cfg.Clock, Observer: m,
 	})
@@ -88,6 +80,29 @@ func New(cfg Config) (*Relay, error) {
 	}
 	r.handler = r.routes()
 	return r, nil
+}
+
+// silent is how long a node may be unheard before the others give it up. One
+// whose messages are history is awaited for as long as they are: a partition
+// that is over within the window loses nothing.
+const silent = 30 * time.Second
+
+func (r *Relay) nodeConfig() node.Config {
+	cfg, table := &r.cfg, r.cfg.table()
+	shards, longest := node.Histories(table)
+	c := node.Config{
+		Origin: newOrigin(), NewOrigin: newOrigin,
+		Now:   func() uint64 { return uint64(cfg.Clock().UnixMicro()) },
+		Table: table, Budget: cfg.Memory, Waker: waker{r.pool}, Bus: cfg.Bus, Store: cfg.Store,
+		OnEvent:     func() { r.host.WakeAll() },
+		Window:      cfg.window(),
+		Grace:       max(silent, longest),
+		Idempotency: cfg.Limits.Idempotency,
+	}
+	if cfg.Bus != nil || cfg.Store != nil {
+		c.Standing = shards
+	}
+	return c
 }
 
 // gates makes what decides who comes in.

@@ -86,6 +86,7 @@ type Member struct {
 	Up      bool          `json:"up"`
 	RTT     time.Duration `json:"rtt_ns"`
 	Lag     time.Duration `json:"lag_ns"`   // how old its newest mark was when it came
+	Lost    uint64        `json:"lost"`     // of its messages, on the way here, for good
 	Clock   time.Duration `json:"clock_ns"` // its clock minus ours
 }
 

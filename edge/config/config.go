@@ -20,6 +20,7 @@ type Config struct {
 	Namespaces map[string]*Namespace `yaml:"namespaces" doc:"Options by the first token of a channel's name; * stands for every namespace not named (ALL in the names of environment variables)."`
 	Limits     Limits                `yaml:"limits" doc:"What one client may do and hold."`
 	Mesh       Mesh                  `yaml:"mesh" doc:"The other regions, and the other nodes of this one. chappe regions init writes it. Without it the node is alone and opens no port for it."`
+	History    History               `yaml:"history" doc:"The disk behind namespaces with history."`
 	Plugins    Plugins               `yaml:"plugins" doc:"WASM plugins: who may upload them, and what they may use. Without upload keys there are none (chappe dev takes unsigned ones)."`
 	Memory     Size                  `yaml:"memory" default:"256MiB" min:"8MiB" doc:"Memory for the messages of all channels together. Over it the least recently used channels lose theirs, told as gaps (trimmed) to whoever asks for them. Connections come on top: 4 to 8 KiB each."`
 	Data       string                `yaml:"data" default:"./chappe-data" doc:"Directory for what must survive a restart. chappe dev uses a temporary one."`
@@ -142,6 +143,14 @@ type MeshTLS struct {
 type MeshPeer struct {
 	Key  string   `yaml:"key" doc:"Its public key (U...): what its links are known and limited by."`
 	URLs []string `yaml:"urls" doc:"host:port of its nodes. Needed if its name is smaller than ours: we make the link."`
+}
+
+// History is the store on disk.
+type History struct {
+	Store      bool     `yaml:"store" default:"true" doc:"Keep the messages of namespaces with history in the data directory, so that they outlive the process: this node's own, and a copy of what every other node of the mesh says. Without it they are in memory only, and a publisher can have no acknowledgement but local."`
+	Size       Size     `yaml:"size" default:"1GiB" min:"16MiB" doc:"Bytes on disk for what one node says in one life. The oldest go first; so do those older than the longest age of a namespace, and a quarter of an hour."`
+	Sync       bool     `yaml:"sync" default:"false" doc:"Wait for the disk itself (fsync) before a message counts as stored: it then outlives a loss of power, and writing is several times slower. Without it a message that is stored outlives the process, and the disk has it within two minutes."`
+	AckTimeout Duration `yaml:"ack_timeout" default:"5s" min:"100ms" max:"1m" doc:"How long a publisher that asked for stored or replicated waits before it is told that the outcome is not known."`
 }
 
 // Plugins says who may upload code, and what it may use.

@@ -93,7 +93,7 @@ func TestFaults(t *testing.T) {
 				"chappe.yaml:4: client.public-url: unknown key; did you mean client.public_url?",
 				"chappe.yaml:5: namespcaes: unknown key; did you mean namespaces?",
 				"chappe.yaml:6: level: unknown key; did you mean log.level?",
-				"chappe.yaml:7: weather: unknown key; want region, client, admin, auth, namespaces, limits, mesh, plugins, memory, data, log or drain",
+				"chappe.yaml:7: weather: unknown key; want region, client, admin, auth, namespaces, limits, mesh, history, plugins, memory, data, log or drain",
 			},
 		},
 		"in a namespace": {
@@ -422,4 +422,35 @@ func FuzzLoad(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// A later file counts; paths are relative to the first; what differs is named.
+func TestSeveralFiles(t *testing.T) {
+	files := map[string]string{
+		"/etc/chappe/a.yaml": "region: one\nclient: {listen: 127.0.0.1:1}\nauth: {secret_file: s}\nnamespaces: {rides: {history: true}}\n",
+		"/var/b.yaml":        "region: two\nnamespaces: {rides: {age: 5m}}\n",
+		"/etc/chappe/s":      strings.Repeat("s", 40),
+	}
+	src := Source{Path: "/etc/chappe/a.yaml,/var/b.yaml", ReadFile: func(name string) ([]byte, error) {
+		text, ok := files[name]
+		if !ok {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+		}
+		return []byte(text), nil
+	}}
+	a, err := Load(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := a.Namespaces["rides"]; a.Region != "two" || !n.History || time.Duration(n.Age) != 5*time.Minute || a.Auth.Secret.Reveal() != files["/etc/chappe/s"] {
+		t.Errorf("%+v %+v", a, n)
+	}
+	files["/var/b.yaml"] = "region: two\nlimits: {rate: 7}\nmesh: {peers: {eu: {key: x}}}\nnamespaces: {rides: {age: 5m}}\n"
+	b, _ := Load(src)
+	if got := strings.Join(Changed(a, b), " "); got != "limits.rate mesh.peers mesh.peers.eu.key mesh.peers.eu.urls" {
+		t.Errorf("changed: %s", got)
+	}
+	if got := Changed(a, a); len(got) != 0 {
+		t.Errorf("changed: %v", got)
+	}
 }

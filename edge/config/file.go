@@ -29,14 +29,14 @@ func (d *document) at(n ast.Node) string {
 	return d.name
 }
 
-// file reads the configuration file.
-func (l *loader) file(root reflect.Value) {
-	text, err := l.src.ReadFile(l.src.Path)
+// file reads a configuration file.
+func (l *loader) file(root reflect.Value, path string) {
+	text, err := l.src.ReadFile(path)
 	if err != nil {
 		l.fault("", "", reason(err))
 		return
 	}
-	d := &document{loader: l, name: l.src.Path, line: true}
+	d := &document{loader: l, name: path, line: true}
 	if body := d.parse(text); body != nil {
 		d.section(body, "", root)
 	}

@@ -2,19 +2,28 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 )
 
 // Source says where a configuration comes from.
 type Source struct {
-	Path     string                       // of the YAML file; "" for none
+	Path     string                       // of the YAML file, or of several with commas between: a later one counts; "" for none
 	Getenv   func(string) string          // nil: no environment
 	ReadFile func(string) ([]byte, error) // nil: os.ReadFile
 	Dev      bool                         // the defaults of `chappe dev` instead of those of `chappe serve`
+}
+
+func (s *Source) paths() []string {
+	if s.Path == "" {
+		return nil
+	}
+	return strings.Split(s.Path, ",")
 }
 
 // loader fills a Config and collects what is wrong.
@@ -67,11 +76,11 @@ func Load(src Source) (*Config, error) {
 		l.cfg = Dev()
 	}
 	if src.Path != "" {
-		l.cfg.dir = filepath.Dir(src.Path)
+		l.cfg.dir = filepath.Dir(src.paths()[0])
 	}
 	root := reflect.ValueOf(l.cfg).Elem()
-	if src.Path != "" {
-		l.file(root)
+	for _, path := range src.paths() {
+		l.file(root, path)
 	}
 	l.environment(root)
 	l.secrets(root)
@@ -105,9 +114,9 @@ func (l *loader) secrets(root reflect.Value) {
 				return
 			}
 			name := f.text()
-			if !filepath.IsAbs(name) && l.src.Path != "" && strings.HasPrefix(l.cfg.from[f.path], l.src.Path) {
-				// A path in the file is relative to the file, so that it works from any directory.
-				name = filepath.Join(filepath.Dir(l.src.Path), name)
+			if slices.ContainsFunc(l.src.paths(), func(path string) bool { return strings.HasPrefix(l.cfg.from[f.path], path) }) {
+				// A path in a file is relative to the (first) file, so that it works from any directory.
+				name = l.cfg.Path(name)
 			}
 			b, err := l.src.ReadFile(name)
 			if err != nil {
@@ -131,4 +140,31 @@ func reason(err error) string {
 		return p.Path + ": " + p.Err.Error()
 	}
 	return err.Error()
+}
+
+// Changed returns the paths of the keys that differ between two configurations,
+// in the order of the document.
+func Changed(a, b *Config) (paths []string) {
+	values := func(c *Config) (keys []string, texts map[string]string) {
+		texts = make(map[string]string)
+		leaves("", reflect.ValueOf(c).Elem(), func(f field, _ []field) {
+			text := fmt.Sprint(f.value.Interface())
+			switch {
+			case f.isMap():
+				text = strings.Join(names(f.value), " ")
+			case f.isSecret():
+				text = f.value.String()
+			}
+			keys, texts[f.path] = append(keys, f.path), text
+		})
+		return keys, texts
+	}
+	ka, ta := values(a)
+	kb, tb := values(b)
+	for _, k := range append(kb, ka...) {
+		if was, is := ta[k], tb[k]; was != is && !slices.Contains(paths, k) {
+			paths = append(paths, k)
+		}
+	}
+	return paths
 }

@@ -17,7 +17,8 @@ import (
 //	message  = tick | shard u8 | flags u8 | seq | sseq | [expires-tick] | [sender 8] |
 //	           channel id key event from (lengths first, then the texts) | data | field*
 //	field    = tag u8 | bytes                   unknown tags are skipped
-//	mark     = flags u8 | n | tick | count (shard u8 | sseq)* | count origin*
+//	mark     = flags u8 | n | tick | count (shard u8 | sseq)* | count origin* | count origin*
+//	                                     the known ones, and those whose life is over
 //	fetch    = origin | shard u8 | flags u8 | after
 //	answer   = to | origin | shard u8 | flags u8 | floor | floor tick | count (message as bytes)*
 //	sealed   = origin
@@ -47,6 +48,8 @@ const headerLen = 10
 const (
 	flagExpires = 1 << 0 // message
 	flagSender  = 1 << 1 // message
+	flagVoid    = 1 << 2 // message: log.Void
+	flagClear   = 1 << 3 // message: log.Clear
 	flagClosed  = 1 << 0 // mark
 	flagFull    = 1 << 1 // mark: all heads, and the known origins
 	flagAll     = 1 << 0 // fetch
@@ -55,9 +58,12 @@ const (
 
 // tagFilter is the plugin version pinned to a message: digest 32 | flags u8 |
 // any 8 | all 8 | none 8 | level.
+//
+// tagScope is whose id a message has, where that is not its user.
 const (
 	tagFilter     = 1
 	filterDeliver = 1 << 0
+	tagScope      = 2
 )
 
 func putHeader(dst []byte, k kind, from position.Origin) []byte {
@@ -85,6 +91,12 @@ func putMessage(dst []byte, m *log.Message) []byte {
 	if m.Sender != 0 {
 		flags |= flagSender
 	}
+	switch m.Kind {
+	case log.Void:
+		flags |= flagVoid
+	case log.Clear:
+		flags |= flagClear
+	}
 	dst = put64(dst, m.Stamp.Tick)
 	dst = append(dst, m.Shard, flags)
 	dst = putUint(dst, m.Stamp.Seq)
@@ -107,8 +119,17 @@ func putMessage(dst []byte, m *log.Message) []byte {
 	if m.Filter != nil {
 		dst = putFilter(dst, m.Filter)
 	}
+	if m.Scope != "" {
+		dst = putBytes(append(dst, tagScope), m.Scope)
+	}
 	return dst
 }
+
+// AppendMessage appends a message's form in packets and stores, without its origin.
+func AppendMessage(dst []byte, m *log.Message) []byte { return putMessage(dst, m) }
+
+// ParseMessage reads what AppendMessage made. The payload is a part of b.
+func ParseMessage(b []byte, from position.Origin) (log.Message, error) { return message(b, from) }
 
 func putFilter(dst []byte, f *policy.Filter) []byte {
 	var stack [96]byte
@@ -141,12 +162,14 @@ func putMark(dst []byte, k *node.Mark, n uint64, full bool, heads []head) []byte
 	for _, h := range heads {
 		dst = putUint(append(dst, h.shard), h.sseq)
 	}
-	if !full {
-		return putUint(dst, 0)
-	}
-	dst = putUint(dst, uint64(len(k.Known)))
-	for _, o := range k.Known {
-		dst = putOrigin(dst, o)
+	for _, of := range [...][]position.Origin{k.Known, k.Over} {
+		if !full {
+			of = nil
+		}
+		dst = putUint(dst, uint64(len(of)))
+		for _, o := range of {
+			dst = putOrigin(dst, o)
+		}
 	}
 	return dst
 }

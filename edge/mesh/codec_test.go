@@ -115,7 +115,7 @@ func TestMarksChain(t *testing.T) {
 		for range r.IntN(4) {
 			heads[uint8(r.IntN(256))] += 1 + r.Uint64N(10)
 		}
-		k := node.Mark{Origin: from, Tick: tick + 1, Heads: heads, Closed: tick == 999, Known: []position.Origin{2, 3}}
+		k := node.Mark{Origin: from, Tick: tick + 1, Heads: heads, Closed: tick == 999, Known: []position.Origin{2, 3}, Over: []position.Origin{4}}
 		n, full, moved := m.next(&k)
 		b := putMark(nil, &k, n, full, moved)
 		if r.IntN(10) == 0 && !k.Closed {
@@ -133,7 +133,7 @@ func TestMarksChain(t *testing.T) {
 		}
 		used++
 		if !full {
-			got.Known = k.Known // told with full ones only
+			got.Known, got.Over = k.Known, k.Over // told with full ones only
 		}
 		if !reflect.DeepEqual(got, k) {
 			t.Fatalf("tick %d: %+v\nwant %+v", tick, got, k)
@@ -218,7 +218,7 @@ func FuzzPacket(f *testing.F) {
 			if k, n, full, heads, err := mark(body, from); err == nil {
 				k2, n2, full2, heads2, err := mark(putMark(nil, &k, n, full, heads), from)
 				if !full {
-					k.Known = nil
+					k.Known, k.Over = nil, nil
 				}
 				if err != nil || !reflect.DeepEqual(k, k2) || n != n2 || full != full2 || !reflect.DeepEqual(heads, heads2) {
 					t.Errorf("%+v\n%+v %v", k, k2, err)

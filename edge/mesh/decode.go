@@ -109,6 +109,12 @@ func message(b []byte, from position.Origin) (m log.Message, err error) {
 	if flags&flagSender != 0 {
 		m.Sender = r.uint64()
 	}
+	switch {
+	case flags&flagVoid != 0:
+		m.Kind = log.Void
+	case flags&flagClear != 0:
+		m.Kind = log.Clear
+	}
 	var lengths [5]int
 	total := 0
 	for i := range lengths {
@@ -130,8 +136,12 @@ func message(b []byte, from position.Origin) (m log.Message, err error) {
 	for r.err == nil && len(r.b) > 0 {
 		tag := r.byte()
 		field := r.bytes()
-		if tag == tagFilter && r.err == nil {
+		switch {
+		case r.err != nil:
+		case tag == tagFilter:
 			m.Filter = filter(field, &r)
+		case tag == tagScope:
+			m.Scope = string(field)
 		}
 	}
 	if r.err == nil && (m.SSeq == 0 || m.Channel == "" || m.Shard != position.Shard(m.Channel)) {
@@ -184,6 +194,9 @@ func mark(b []byte, from position.Origin) (k node.Mark, n uint64, full bool, hea
 	}
 	for range r.count(8) {
 		k.Known = append(k.Known, r.origin())
+	}
+	for range r.count(8) {
+		k.Over = append(k.Over, r.origin())
 	}
 	if r.err != nil {
 		return node.Mark{}, 0, false, nil, fmt.Errorf("mark: %w", r.err)

@@ -33,6 +33,8 @@ const (
 	CertKeyFile  = "cert.key"
 	SeedFile     = "region.seed"
 	FragmentFile = "mesh.yaml"
+	ConfigFile   = "chappe.yaml" // the rest of a node's configuration, to be edited
+	SecretFile   = "secret"      // seals resume tickets: the same in all regions
 )
 
 const (
@@ -42,10 +44,10 @@ const (
 	renewBefore = 90 * 24 * time.Hour
 )
 
-// Init writes keys, certificates and a piece of configuration for each region:
-// dir/ca.pem and dir/ca.key, and per region dir/<region>/ with all that its nodes
-// need. What is there already is kept, so that it also adds a region: call it
-// with all of them, and reload the others with their new fragments.
+// Init writes keys, certificates and a configuration for each region: dir/ca.pem
+// and dir/ca.key, and per region dir/<region>/ with all that its nodes need. What
+// is there already is kept, but for the fragments that list the regions: so it
+// also adds one. Call it with all of them, and reload the others with theirs.
 func Init(dir string, sites []Site) error {
 	seen := make(map[string]bool)
 	for _, s := range sites {
@@ -61,6 +63,10 @@ func Init(dir string, sites []Site) error {
 	if err != nil {
 		return fmt.Errorf("init: certificate authority: %w", err)
 	}
+	secret, err := openSecret(filepath.Join(dir, SecretFile))
+	if err != nil {
+		return fmt.Errorf("init: %w", err)
+	}
 	public := make(map[string]string)
 	for _, s := range sites {
 		if public[s.Region], err = initRegion(filepath.Join(dir, s.Region), s, ca); err != nil {
@@ -68,12 +74,66 @@ func Init(dir string, sites []Site) error {
 		}
 	}
 	for _, s := range sites {
-		file := filepath.Join(dir, s.Region, FragmentFile)
-		if err := os.WriteFile(file, fragment(s, sites, public), 0o644); err != nil {
+		at := filepath.Join(dir, s.Region)
+		if err := os.WriteFile(filepath.Join(at, FragmentFile), fragment(s, sites, public), 0o644); err != nil {
+			return fmt.Errorf("init: region %s: %w", s.Region, err)
+		}
+		if err := os.WriteFile(filepath.Join(at, SecretFile), secret, 0o600); err != nil {
+			return fmt.Errorf("init: region %s: %w", s.Region, err)
+		}
+		if err := writeNew(filepath.Join(at, ConfigFile), starter(s)); err != nil {
 			return fmt.Errorf("init: region %s: %w", s.Region, err)
 		}
 	}
 	return nil
+}
+
+// openSecret returns the secret that all regions share, made if need be.
+func openSecret(file string) ([]byte, error) {
+	b, err := os.ReadFile(file)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return b, err
+	}
+	b = []byte(rand.Text() + rand.Text() + "\n") // 2 x 130 bits
+	return b, os.WriteFile(file, b, 0o600)
+}
+
+// writeNew writes a file unless it is there.
+func writeNew(file string, b []byte) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// starter is the configuration of a region's node that is the operator's to edit.
+func starter(s Site) []byte {
+	return fmt.Appendf(nil, `# A node of region %[1]s: chappe serve -config %[2]s,%[3]s
+# Edit this file; chappe regions init writes %[3]s again, and this one never.
+data: data
+client:
+  listen: 127.0.0.1:8080
+  # public_url: https://%[1]s.example       where clients reach it
+  # alternatives: [https://other.example]   told to them for when it is gone
+admin:
+  listen: 127.0.0.1:8081
+auth:
+  secret_file: %[4]s # the same in all regions: clients move between them
+  # keys: ...        who may do what: see the manual of the configuration
+namespaces:
+  rides:
+    history: true
+    age: 5m
+    # anonymous: [subscribe]
+`, s.Region, ConfigFile, FragmentFile, SecretFile)
 }
 
 // authority signs the regions' certificates.

@@ -3,6 +3,7 @@ package mesh
 import (
 	"bytes"
 	"crypto/tls"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -311,5 +312,31 @@ func TestSourcesAreBounded(t *testing.T) {
 	m.forgot = time.Time{}
 	if m.source("eu", 1<<40) == nil {
 		t.Error("silent ones are not forgotten")
+	}
+}
+
+// A network that delivers each byte in a packet of its own breaks nothing.
+func TestSlicedToBytes(t *testing.T) {
+	var proxies []*proxy
+	ps := regions(t, regionKeys{}, []string{"ap", "eu"}, func(_, _, address string) string {
+		px := newProxy(t, address)
+		px.bytes.Store(true)
+		proxies = append(proxies, px)
+		return px.address()
+	})
+	for _, p := range ps {
+		p.follow("one.x")
+	}
+	for i := range 200 {
+		ps[i%2].publish("one.x", fmt.Sprint(i, " ", strings.Repeat("x", 200)))
+	}
+	for _, p := range ps {
+		check(t, p, "one.x", 200)
+		if es := p.events(); len(es) > 0 {
+			t.Errorf("%s: %+v", p.mesh.cfg.Region, es)
+		}
+	}
+	if proxies[0].passed.Load() < 200*200 {
+		t.Errorf("only %d bytes went through", proxies[0].passed.Load())
 	}
 }

@@ -155,7 +155,11 @@ func (m *Mesh) meet(r Receiver, region string, from position.Origin, body []byte
 		// something: a shard is not ready before all origins have answered.
 		r.OnMark(node.Mark{Origin: from})
 	}
-	if m.members.heard(region, origins, &a, time.Now()) {
+	fresh, over := m.members.heard(region, origins, &a, time.Now())
+	if over != 0 { // the node has another life: what was its origin is dead for certain
+		r.OnSealed(over)
+	}
+	if fresh {
 		// A new one: it need not wait to hear of us, nor for all our heads.
 		m.rush()
 		m.out.mu.Lock()
@@ -165,15 +169,16 @@ func (m *Mesh) meet(r Receiver, region string, from position.Origin, body []byte
 	return nil
 }
 
-// heard updates a member, and reports whether it is new or has a new origin.
-func (ms *members) heard(region string, origins []position.Origin, a *announcement, now time.Time) (fresh bool) {
+// heard updates a member, and reports whether it is new or has a new origin, and
+// which one is over: that of the life before this one.
+func (ms *members) heard(region string, origins []position.Origin, a *announcement, now time.Time) (fresh bool, over position.Origin) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	name := region + "." + a.Node
 	m := ms.byName[name]
 	if m == nil {
 		if len(ms.byName) >= maxMembers {
-			return false
+			return false, 0
 		}
 		m = &member{name: name}
 		m.Region, m.Node = region, a.Node
@@ -181,6 +186,9 @@ func (ms *members) heard(region string, origins []position.Origin, a *announceme
 	}
 	if m.Origin != origins[0] {
 		fresh = true
+		if m.Origin != 0 && !slices.Contains(origins, m.Origin) {
+			over = m.Origin
+		}
 		ms.removeLocked(m)
 		ms.byName[name] = m
 		m.Origin, m.origins, m.Lag = origins[0], origins, 0
@@ -196,7 +204,7 @@ func (ms *members) heard(region string, origins []position.Origin, a *announceme
 			m.RTT, m.Offset = m.clock.sample(e, a.Sent, now.UnixMicro())
 		}
 	}
-	return fresh && !a.Leaving
+	return fresh && !a.Leaving, over
 }
 
 // marked notes how late a mark came.

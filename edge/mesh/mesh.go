@@ -272,6 +272,9 @@ func (m *Mesh) applyLocked(cfg *Config, disabled map[string]bool) error {
 	return nil
 }
 
+// Regions is how many there are, this one among them.
+func (m *Mesh) Regions() int { return len(*m.trusted.Load()) }
+
 // self is the origin in use.
 func (m *Mesh) self() position.Origin {
 	if all := *m.current.Load(); len(all) > 0 {

@@ -178,8 +178,7 @@ func (l testLog) Write(b []byte) (int, error) {
 var _ io.Writer = testLog{}
 
 func (p *peer) publish(channel, text string) position.Stamp {
-	s, _ := p.node.Publish(node.Publication{Msg: wire.Msg{Channel: channel, Data: []byte(text)}})
-	return s
+	return p.node.Publish(node.Publication{Msg: wire.Msg{Channel: channel, Data: []byte(text)}}).Stamp
 }
 
 // read returns what a node has of a channel.
@@ -256,6 +255,7 @@ type proxy struct {
 	refuse  bool
 	stalled chan struct{} // closed while bytes flow
 	passed  atomic.Int64
+	bytes   atomic.Bool // one at a time
 	work    sync.WaitGroup
 }
 
@@ -315,11 +315,27 @@ func (p *proxy) copy(to, from net.Conn) {
 		stalled := p.stalled
 		p.mu.Unlock()
 		<-stalled
-		if _, werr := to.Write(buf[:n]); err != nil || werr != nil {
+		if werr := p.write(to, buf[:n]); err != nil || werr != nil {
 			return
 		}
 		p.passed.Add(int64(n))
 	}
+}
+
+// write sends bytes together, or each in a packet of its own.
+func (p *proxy) write(to net.Conn, b []byte) error {
+	size := len(b)
+	if p.bytes.Load() {
+		size = 1
+	}
+	for len(b) > 0 {
+		n := min(size, len(b))
+		if _, err := to.Write(b[:n]); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
 }
 
 // cut closes all connections; new ones are let in unless refuse is set.

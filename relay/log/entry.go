@@ -19,14 +19,34 @@ import (
 	"github.com/chappe-relay/chappe/relay/wire"
 )
 
+// Kind says what a message does to a log.
+type Kind uint8
+
+// Kinds.
+const (
+	Plain Kind = iota // it is appended
+	Void              // it holds its place: what it said is no longer kept
+	Clear             // the channel's history ends before it
+)
+
 // Message is what travels between nodes: stamped once, the same everywhere.
 type Message struct {
 	wire.Msg
+	Kind    Kind
 	Shard   uint8
+	Scope   string         // whose ID it is, where that is not the user in From: "k:" and an API key
 	SSeq    uint64         // 1, 2, 3… per origin and shard: holes are noticed on it
 	Expires uint64         // tick from which it is no longer delivered; 0: never
 	Sender  uint64         // session that must not get it back; 0: none
 	Filter  *policy.Filter // what a plugin pinned to it; nil: everybody gets it
+}
+
+// Publisher returns whose id m has: "u:" and a user, or "k:" and an API key.
+func (m *Message) Publisher() string {
+	if m.Scope != "" {
+		return m.Scope
+	}
+	return "u:" + m.From
 }
 
 // Entry is a message in this node's timeline.
@@ -37,6 +57,17 @@ type Entry struct {
 	forms [forms]atomic.Pointer[[]byte]
 
 	erased atomic.Bool // its channel's history was cleared
+	copies atomic.Pointer[[]position.Stamp]
+}
+
+// Copies returns the other stamps that the same publication received: it was
+// published again, with its id, where the first one was not known. A reader that
+// has done any of them has had the message.
+func (e *Entry) Copies() []position.Stamp {
+	if c := e.copies.Load(); c != nil {
+		return *c
+	}
+	return nil
 }
 
 // Erased reports whether the channel's history was cleared after e came.
@@ -52,18 +83,18 @@ const (
 	forms
 )
 
-// Overhead is what an entry costs beside its payload, and Copies how often the
+// Overhead is what an entry costs beside its payload, and Held how often the
 // payload is held (as published, and in up to two forms): an estimate, on the
 // high side, made when it is appended, so that the memory budget needs no
 // correction when a form is made.
 const (
 	Overhead = 512
-	Copies   = 3
+	Held     = 3
 )
 
 // Bytes is what e is charged against a memory budget.
 func (e *Entry) Bytes() int64 {
-	return Overhead + int64(len(e.Channel)+len(e.ID)+len(e.Key)) + Copies*int64(len(e.Data))
+	return Overhead + int64(len(e.Channel)+len(e.ID)+len(e.Key)) + Held*int64(len(e.Data))
 }
 
 // Frame returns e's bytes in a form, made on first use. The caller must not

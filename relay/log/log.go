@@ -131,17 +131,42 @@ func (l *Log) trimLocked() {
 	*slot = nil
 	l.first++
 	l.bytes -= e.Bytes()
-	seq := e.Stamp.Seq
+	l.goneLocked(e.Stamp)
+}
+
+func (l *Log) goneLocked(s position.Stamp) {
 	if l.Pattern {
-		seq = 0 // sequence numbers are per channel
+		s.Seq = 0 // sequence numbers are per channel
 	}
 	for i := range l.trims {
-		if t := &l.trims[i]; t.Origin == e.Stamp.Origin {
-			t.Tick, t.Seq = max(t.Tick, e.Stamp.Tick), seq
+		if t := &l.trims[i]; t.Origin == s.Origin {
+			t.Tick, t.Seq = max(t.Tick, s.Tick), s.Seq
 			return
 		}
 	}
-	l.trims = append(l.trims, Trim{e.Stamp.Origin, e.Stamp.Tick, seq})
+	l.trims = append(l.trims, Trim{s.Origin, s.Tick, s.Seq})
+}
+
+// Gone notes a message that is not kept here.
+func (l *Log) Gone(s position.Stamp) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.goneLocked(s)
+}
+
+// Copy notes on the entry with a stamp, if it is still here, that its publication
+// also received another.
+func (l *Log) Copy(of, also position.Stamp) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := l.next; i > l.first; i-- {
+		e := l.ring[(i-1)&uint64(len(l.ring)-1)]
+		if e.Stamp.Origin == of.Origin && e.Stamp.Tick == of.Tick {
+			copies := append(e.Copies()[:len(e.Copies()):len(e.Copies())], also)
+			e.copies.Store(&copies)
+			return
+		}
+	}
 }
 
 // expireLocked trims at most n entries older than the age limit.

@@ -121,3 +121,15 @@ func (t *Table) For(channel string) *Options {
 	}
 	return t.other
 }
+
+// Each yields every namespace that is named, and "*" for all others.
+func (t *Table) Each(yield func(name string, o *Options) bool) {
+	if !yield("*", t.other) {
+		return
+	}
+	for name, o := range t.named {
+		if !yield(name, o) {
+			return
+		}
+	}
+}

@@ -13,6 +13,7 @@ import (
 // A node without a bus is alone: every origin but itself is unknown.
 type Bus interface {
 	Attach(shard uint8)            // messages of this shard are wanted from now on
+	Detach(shard uint8)            // and no longer
 	Send(m log.Message)            // to every node that attached the shard
 	Mark(k Mark)                   // to every node
 	Ask(q Fetch)                   // to the node that is the origin, or with All to every node
@@ -28,6 +29,7 @@ type Mark struct {
 	Heads  map[uint8]uint64  // last sseq of each shard that ever had one
 	Closed bool              // the origin ends here: nothing will follow
 	Known  []position.Origin // the origins the sender knows
+	Over   []position.Origin // and those whose life is over
 }
 
 // Fetch asks for the messages of an origin's shard after a sseq.

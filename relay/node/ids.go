@@ -1,11 +1,11 @@
 package node
 
-import "github.com/chappe-relay/chappe/relay/position"
+import "github.com/chappe-relay/chappe/relay/log"
 
 // ids remembers the idempotency ids of a window. It is bounded: when it is
 // full the oldest id goes first, and a very late retry may be published twice.
 type ids struct {
-	seen  map[idKey]position.Stamp
+	seen  map[idKey]Receipt
 	queue []idAge // ring, oldest at head
 	head  int
 	n     int
@@ -13,31 +13,33 @@ type ids struct {
 
 type idKey struct{ scope, channel, id string }
 
+// keyOf is the identity of a message that has an id.
+func keyOf(m *log.Message) idKey { return idKey{m.Publisher(), m.Channel, m.ID} }
+
 type idAge struct {
 	key   idKey
 	until uint64
 }
 
 func (s *ids) init(limit int) {
-	s.seen = make(map[idKey]position.Stamp)
+	s.seen = make(map[idKey]Receipt)
 	s.queue = make([]idAge, 0, 64)
 	s.n = limit
 }
 
 func (s *ids) len() int { return len(s.seen) }
 
-func (s *ids) find(scope, channel, id string, now uint64) (position.Stamp, bool) {
+func (s *ids) find(k idKey, now uint64) (Receipt, bool) {
 	s.expire(now)
-	stamp, ok := s.seen[idKey{scope, channel, id}]
-	return stamp, ok
+	r, ok := s.seen[k]
+	return r, ok
 }
 
-func (s *ids) add(scope, channel, id string, stamp position.Stamp, until uint64) {
+func (s *ids) add(k idKey, r Receipt, until uint64) {
 	if len(s.seen) >= s.n {
 		s.drop()
 	}
-	k := idKey{scope, channel, id}
-	s.seen[k] = stamp
+	s.seen[k] = r
 	s.queue = append(s.queue, idAge{k, until})
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/chappe-relay/chappe/relay/channel"
 	"github.com/chappe-relay/chappe/relay/log"
 	"github.com/chappe-relay/chappe/relay/position"
+	"github.com/chappe-relay/chappe/relay/wire"
 )
 
 // channelLog is a log with what the node keeps beside it. Guarded by the node's lock.
@@ -17,6 +18,7 @@ type channelLog struct {
 	patterns []*channelLog // logs of the patterns that match it
 	used     uint64        // tick of the last append or subscription
 	elem     *list.Element
+	kept     bool // its namespace has history
 }
 
 func (n *Node) limits(name string) log.Limits {
@@ -30,7 +32,7 @@ func (n *Node) logLocked(name string) *channelLog {
 		return l
 	}
 	shard := position.Shard(name)
-	l := &channelLog{Log: log.New(name, false, shard, n.limits(name), n.cfg.Waker, slices.Clone(n.gone[shard])), used: n.tick}
+	l := &channelLog{Log: log.New(name, false, shard, n.limits(name), n.cfg.Waker, slices.Clone(n.gone[shard])), used: n.tick, kept: n.cfg.Table.For(name).History}
 	for pattern, p := range n.patterns {
 		if channel.Match(pattern, name) {
 			l.patterns = append(l.patterns, p)
@@ -146,16 +148,24 @@ func (n *Node) Peek(name string, pattern bool) *log.Log {
 	return c.Log
 }
 
-// Clear drops the entries of a channel. Readers that had not read them are told.
+// Clear drops the entries of a channel, here and on every node, and for good.
+// Readers that had not read them are told.
 func (n *Node) Clear(name string) (found bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	l, ok := n.logs[name]
-	if !ok {
+	_, found = n.logs[name]
+	if !found && n.cfg.Bus == nil {
 		return false
 	}
+	l := n.logLocked(name)
+	e := n.sendLocked(l, log.Message{Msg: wire.Msg{Channel: name}, Kind: log.Clear}, 0)
+	n.clearLocked(l, e.Stamp)
+	return found
+}
+
+func (n *Node) clearLocked(l *channelLog, s position.Stamp) {
 	n.used -= l.Log.Clear(true)
-	return true
+	l.Gone(s)
 }
 
 // evictLocked empties least recently used logs until the budget holds, and
@@ -189,6 +199,7 @@ func (n *Node) expireLocked(now uint64) {
 			delete(n.logs, name)
 		}
 	}
+	n.forgetLocked(now)
 	for pattern, p := range n.patterns {
 		if remove(p) {
 			delete(n.patterns, pattern)
@@ -196,6 +207,39 @@ func (n *Node) expireLocked(now uint64) {
 				if i := slices.Index(l.patterns, p); i >= 0 {
 					l.patterns = slices.Delete(l.patterns, i, i+1)
 				}
+			}
+		}
+	}
+	n.leaveLocked()
+}
+
+// leaveLocked ceases to follow shards in which there is no log any more. What was
+// known of their streams is forgotten: who follows again begins anew, and what was
+// said meanwhile is fetched or told as lost.
+func (n *Node) leaveLocked() {
+	if n.cfg.Bus == nil {
+		return
+	}
+	used := n.cfg.Standing
+	for _, l := range n.logs {
+		used[l.Shard] = true
+	}
+	for name, p := range n.patterns {
+		if !channel.FixesFirst(name) {
+			return // it follows all
+		}
+		used[p.Shard] = true
+	}
+	for shard := range n.followed {
+		if used[shard] {
+			continue
+		}
+		n.interest[shard] = false
+		n.cfg.Bus.Detach(shard)
+		for _, o := range n.origins {
+			if st := o.streams[shard]; st != nil && !o.self {
+				n.gone[shard] = mergeTrims(n.gone[shard], []log.Trim{{Origin: o.id, Tick: st.lost}})
+				o.streams[shard] = nil
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"slices"
+	"time"
 
 	"github.com/chappe-relay/chappe/relay/position"
 )
@@ -17,14 +18,17 @@ func (n *Node) markLocked(closed bool) {
 	for shard, st := range self.each {
 		heads[shard] = st.head
 	}
-	var known []position.Origin
+	var known, over []position.Origin
 	for _, id := range n.sortedLocked() {
-		o := n.origins[id]
-		if !o.self && (!o.sealed || o.sealedAt+uint64(n.cfg.Window.Microseconds()) > now) {
+		switch o := n.origins[id]; {
+		case o.self:
+		case !o.sealed:
 			known = append(known, id)
+		case o.sealedAt+uint64(n.cfg.Window.Microseconds()) > now:
+			over = append(over, id)
 		}
 	}
-	n.cfg.Bus.Mark(Mark{Origin: n.self, Tick: n.tick, Heads: heads, Closed: closed, Known: known})
+	n.cfg.Bus.Mark(Mark{Origin: n.self, Tick: n.tick, Heads: heads, Closed: closed, Known: known, Over: over})
 }
 
 // OnMark takes in another node's mark.
@@ -41,10 +45,17 @@ func (n *Node) OnMark(k Mark) {
 		}
 		return
 	}
-	o.heard, o.dying = n.nowLocked(), 0
+	o.heard, o.dying, o.cold = n.nowLocked(), 0, 0
 	o.closed = o.closed || k.Closed
 	for _, id := range k.Known {
 		n.meetLocked(id)
+	}
+	for _, id := range k.Over {
+		if id == n.self {
+			n.fenceLocked()
+		} else {
+			n.endedLocked(id)
+		}
 	}
 	if len(o.marks) == maxMarks {
 		o.marks = slices.Delete(o.marks, maxMarks-2, maxMarks-1) // keep the oldest, which may be satisfied first
@@ -63,9 +74,13 @@ func (n *Node) satisfyLocked(o *origin) {
 			return
 		}
 		o.base = max(o.base, k.Tick)
+		for shard := range n.followed {
+			o.stream(shard).vouched = true
+		}
 		o.marks = slices.Delete(o.marks, 0, 1)
 		if k.Closed {
 			n.endLocked(o)
+			n.overLocked(o, true)
 			return
 		}
 	}
@@ -94,6 +109,68 @@ func (n *Node) endLocked(o *origin) {
 	o.marks = nil
 }
 
+// forgetMargin is for clocks that differ, and for fences that are late.
+const forgetMargin = time.Minute
+
+// forgetLocked drops origins that ended so long ago that not being named means
+// the same.
+func (n *Node) forgetLocked(now uint64) {
+	margin := uint64((n.cfg.Window + forgetMargin).Microseconds())
+	for id, o := range n.origins {
+		if o.sealed && o.sealedAt+margin < now {
+			delete(n.origins, id)
+			n.over.add(id)
+		}
+	}
+}
+
+// Forget drops from p the origins that ended so long ago that not being named
+// means the same, and that this node has forgotten.
+func (n *Node) Forget(p *position.Position) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.over.ids) == 0 {
+		return
+	}
+	for _, b := range slices.Clone(p.Bases()) {
+		if b.Tick == position.End && n.over.ids[b.Origin] {
+			p.Forget(b.Origin)
+		}
+	}
+}
+
+// over are the origins that were forgotten, the newest of them.
+type over struct {
+	ids   map[position.Origin]bool
+	queue []position.Origin
+}
+
+func (f *over) add(o position.Origin) {
+	if f.ids == nil {
+		f.ids = make(map[position.Origin]bool)
+	}
+	if len(f.queue) == maxOrigins {
+		delete(f.ids, f.queue[0])
+		f.queue = append(f.queue[:0:0], f.queue[1:]...)
+	}
+	f.ids[o] = true
+	f.queue = append(f.queue, o)
+}
+
+// overLocked tells the store that an origin's life is over.
+func (n *Node) overLocked(o *origin, closed bool) {
+	if n.cfg.Store == nil || n.recalling {
+		return
+	}
+	e := End{Origin: o.id, Closed: closed, Heads: make(map[uint8]uint64)}
+	for shard, st := range o.each {
+		if n.cfg.Standing[shard] && st.head > 0 {
+			e.Heads[shard] = st.head
+		}
+	}
+	n.cfg.Store.End(e)
+}
+
 // Base lifts p to what this node vouches for: for each origin the tick up to
 // which everything in the given shards has been in the logs before this call.
 func (n *Node) Base(p *position.Position, shards func(yield func(uint8) bool)) {
@@ -105,16 +182,19 @@ func (n *Node) Base(p *position.Position, shards func(yield func(uint8) bool)) {
 		if o.self || o.base == 0 {
 			continue
 		}
-		if n.cfg.Bus != nil && !o.sealed && !startedIn(o, shards) {
+		if n.cfg.Bus != nil && !o.sealed && !vouchedIn(o, shards) {
 			continue
 		}
 		p.Raise(id, o.base)
 	}
 }
 
-func startedIn(o *origin, shards func(yield func(uint8) bool)) bool {
+// vouchedIn reports whether an origin's base holds in some shards: it was reached
+// by a mark when they were followed already. One that was begun since may hold
+// only the first part of what the base stands for.
+func vouchedIn(o *origin, shards func(yield func(uint8) bool)) bool {
 	for shard := range shards {
-		if st := o.streams[shard]; st == nil || !st.started {
+		if st := o.streams[shard]; st == nil || !st.vouched {
 			return false
 		}
 	}
@@ -159,6 +239,35 @@ func (n *Node) Ready(shard uint8) bool {
 	return true
 }
 
+// Behind returns the origins of which this node does not yet have what can be had
+// now: that are heard and said more before, or are silent and others are asked
+// about. A node that has begun should serve when there are none.
+func (n *Node) Behind() (origins []position.Origin) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	heard := n.nowLocked() - uint64(n.cfg.Silence.Microseconds())
+	for _, id := range n.sortedLocked() {
+		o := n.origins[id]
+		if o.self || o.sealed {
+			continue
+		}
+		if o.cold > 0 || o.dying != 0 || o.heard > heard && (o.base == 0 || len(o.marks) > 1) {
+			origins = append(origins, id)
+		}
+	}
+	return origins
+}
+
+// Missed returns how many messages of an origin were lost on the way here for good.
+func (n *Node) Missed(id position.Origin) uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if o := n.origins[id]; o != nil {
+		return o.missed
+	}
+	return 0
+}
+
 // A Loss is what a resuming reader cannot get back although its channel's log
 // has it trimmed nowhere.
 type Loss struct {
@@ -194,14 +303,14 @@ func (n *Node) Meet(p *position.Position) (lost []position.Origin) {
 			continue
 		}
 		o := n.origins[b.Origin]
-		if o == nil && n.cfg.Bus != nil {
+		if o == nil && !n.alone {
 			o = n.meetLocked(b.Origin)
 		}
 		if o == nil || (o.sealed && !o.closed) {
 			lost = append(lost, b.Origin)
 		}
 	}
-	if n.cfg.Bus == nil {
+	if n.alone {
 		return lost
 	}
 	now, window := n.nowLocked(), uint64(n.cfg.Window.Microseconds())

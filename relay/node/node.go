@@ -37,7 +37,12 @@ type Config struct {
 	Table  *namespace.Table
 	Budget int64 // bytes of all logs together; 0: 256 MiB
 	Waker  log.Waker
-	Bus    Bus // nil: alone
+	Bus    Bus   // nil: alone
+	Store  Store // nil: what is said ends with the process
+
+	// Standing shards are followed from the start, and kept in the store: those
+	// of channels with history, when there is a bus or a store.
+	Standing [position.Shards]bool
 
 	OnEvent   func()                 // a loss was recorded or a shard became ready; called with the node's lock held
 	NewOrigin func() position.Origin // a fresh id for a node that others gave up; nil: Origin+1
@@ -85,26 +90,29 @@ func (c Config) Filled() Config {
 // Node is one relay's timeline.
 type Node struct {
 	cfg      Config
+	alone    bool // no peers
 	eventEnd atomic.Uint64
 	settled  atomic.Uint64
 
-	mu       sync.Mutex
-	self     position.Origin
-	tick     uint64 // last stamped
-	at       uint64 // last arrival number
-	logs     map[string]*channelLog
-	patterns map[string]*channelLog
-	lru      *list.List // of *channelLog, least recently used first
-	used     int64
-	gone     map[uint8][]log.Trim // per shard: what removed logs had
-	events   events
-	ids      ids
-	origins  map[position.Origin]*origin
-	interest [position.Shards]bool // shards followed; with a bus only
-	lastMark uint64
-	unmarked int // own messages since the last mark
-	lastScan uint64
-	evicted  uint64 // logs emptied for the budget
+	mu        sync.Mutex
+	self      position.Origin
+	tick      uint64 // last stamped
+	at        uint64 // last arrival number
+	logs      map[string]*channelLog
+	patterns  map[string]*channelLog
+	lru       *list.List // of *channelLog, least recently used first
+	used      int64
+	gone      map[uint8][]log.Trim // per shard: what removed logs had
+	events    events
+	ids       ids
+	origins   map[position.Origin]*origin
+	over      over
+	interest  [position.Shards]bool // shards followed; with a bus only
+	lastMark  uint64
+	unmarked  int // own messages since the last mark
+	lastScan  uint64
+	recalling bool   // the store is read, not written
+	evicted   uint64 // logs emptied for the budget
 }
 
 // New makes a node.
@@ -121,6 +129,15 @@ func New(cfg Config) *Node {
 	n.ids.init(n.cfg.IDs)
 	n.tick = n.cfg.Now()
 	n.origins[n.self] = &origin{id: n.self, self: true}
+	n.alone = n.cfg.Bus == nil
+	if n.alone && n.cfg.Store != nil {
+		n.cfg.Bus = solo{} // former lives of this node are other origins
+	}
+	for shard, standing := range n.cfg.Standing {
+		if standing {
+			n.followLocked(uint8(shard))
+		}
+	}
 	return n
 }
 
@@ -151,56 +168,79 @@ func (n *Node) stampLocked() uint64 {
 // Publication is a message on its way in.
 type Publication struct {
 	wire.Msg                // without Stamp; its Data is kept and must not change
-	Scope    string         // whose ids these are: user or API key
+	Scope    string         // whose ids these are: "u:" and the user in From, or "k:" and an API key
 	TTL      time.Duration  // 0: forever
 	Sender   uint64         // session that does not want it back; 0: none
 	Filter   *policy.Filter // pinned by the publish hook; nil: none
 }
 
-// Publish stamps a message, appends it, and sends it to the other nodes, all
-// under one lock. A message whose id was seen in the window is not published
-// again: dup is true and the stamp is the first one's.
-func (n *Node) Publish(p Publication) (stamp position.Stamp, dup bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if p.ID != "" {
-		if s, ok := n.ids.find(p.Scope, p.Channel, p.ID, n.nowLocked()); ok {
-			return s, true
-		}
-	}
-	tick := n.stampLocked()
-	l := n.logLocked(p.Channel)
-	l.seq++
-	e := &log.Entry{Message: log.Message{Msg: p.Msg, Shard: l.Shard, Sender: p.Sender, Filter: p.Filter}, Own: true}
-	e.Stamp = position.Stamp{Origin: n.self, Tick: tick, Seq: l.seq}
-	if p.TTL > 0 {
-		e.Expires = tick + uint64(p.TTL.Microseconds())
-	}
-	if n.cfg.Bus != nil {
-		st := n.origins[n.self].stream(l.Shard)
-		st.head++
-		st.headTick = tick
-		e.SSeq = st.head
-		st.keep(e, n.cfg.Repair)
-		n.cfg.Bus.Send(e.Message)
-	}
-	n.appendLocked(l, e)
-	if p.ID != "" {
-		n.ids.add(p.Scope, p.Channel, p.ID, e.Stamp, n.nowLocked()+uint64(n.cfg.Idempotency.Microseconds()))
-	}
-	if n.cfg.Bus != nil {
-		if n.unmarked++; n.unmarked >= 256 {
-			n.markLocked(false)
-		}
-	}
-	return e.Stamp, false
+// Receipt says what became of a publication.
+type Receipt struct {
+	Stamp position.Stamp
+	Shard uint8
+	SSeq  uint64 // its number among all of its origin's in the shard; 0 on a node without a bus and a store
+	Dup   bool   // its id was seen in the window: the receipt is the first one's
 }
 
-// Published returns the stamp that an id received, if it is known.
-func (n *Node) Published(scope, channel, id string) (position.Stamp, bool) {
+// Publish stamps a message, appends it, and sends it to the other nodes, all
+// under one lock. A message whose id was seen in the window, here or on another
+// node, is not published again.
+func (n *Node) Publish(p Publication) Receipt {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.ids.find(scope, channel, id, n.nowLocked())
+	if p.ID != "" {
+		if r, ok := n.ids.find(idKey{p.Scope, p.Channel, p.ID}, n.nowLocked()); ok {
+			r.Dup = true
+			return r
+		}
+	}
+	l := n.logLocked(p.Channel)
+	m := log.Message{Msg: p.Msg, Sender: p.Sender, Filter: p.Filter}
+	if p.ID != "" && p.Scope != "u:"+p.From {
+		m.Scope = p.Scope
+	}
+	e := n.sendLocked(l, m, p.TTL)
+	r := Receipt{Stamp: e.Stamp, Shard: e.Shard, SSeq: e.SSeq}
+	n.appendLocked(l, e)
+	if p.ID != "" {
+		n.ids.add(idKey{p.Scope, p.Channel, p.ID}, r, n.nowLocked()+uint64(n.cfg.Idempotency.Microseconds()))
+	}
+	return r
+}
+
+// sendLocked stamps a message of a log and gives it to the bus and the store.
+func (n *Node) sendLocked(l *channelLog, m log.Message, ttl time.Duration) *log.Entry {
+	tick := n.stampLocked()
+	l.seq++
+	m.Shard = l.Shard
+	m.Stamp = position.Stamp{Origin: n.self, Tick: tick, Seq: l.seq}
+	if ttl > 0 {
+		m.Expires = tick + uint64(ttl.Microseconds())
+	}
+	e := &log.Entry{Message: m, Own: true}
+	if n.cfg.Bus == nil {
+		return e
+	}
+	st := n.origins[n.self].stream(l.Shard)
+	st.head++
+	st.headTick = tick
+	e.SSeq = st.head
+	st.keep(e, n.cfg.Repair)
+	n.cfg.Bus.Send(e.Message)
+	n.saveLocked(l, &e.Message)
+	if n.unmarked++; n.unmarked >= 256 && !n.alone {
+		n.markLocked(false)
+	}
+	return e
+}
+
+// Published returns the receipt of an id, if it is known.
+func (n *Node) Published(scope, channel, id string) (Receipt, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r, ok := n.ids.find(idKey{scope, channel, id}, n.nowLocked())
+	r.Dup = ok
+	return r, ok
 }
 
 // appendLocked puts an entry into the timeline: the log of its channel and
@@ -239,7 +279,7 @@ func (n *Node) Tick() {
 	defer n.mu.Unlock()
 	now := n.nowLocked()
 	if n.cfg.Bus != nil {
-		if now >= n.lastMark+uint64(n.cfg.Mark.Microseconds()) {
+		if !n.alone && now >= n.lastMark+uint64(n.cfg.Mark.Microseconds()) {
 			n.markLocked(false)
 		}
 		n.healLocked(now)
@@ -251,12 +291,13 @@ func (n *Node) Tick() {
 	}
 }
 
-// Close says to the other nodes that this origin ends here.
+// Close says to the other nodes, and to the store, that this origin ends here.
 func (n *Node) Close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.cfg.Bus != nil {
 		n.markLocked(true)
+		n.overLocked(n.origins[n.self], true)
 	}
 }
 

@@ -45,7 +45,7 @@ func TestTicksRise(t *testing.T) {
 		if i == 50 {
 			c.now = 10
 		}
-		s, _ := n.Publish(pub("a.b", "", 1))
+		s := n.Publish(pub("a.b", "", 1)).Stamp
 		if s.Tick <= last.Tick || s.Seq != last.Seq+1 {
 			t.Fatalf("%v after %v", s, last)
 		}
@@ -81,7 +81,7 @@ func TestBudgetEvictsTheLeastRecentlyUsed(t *testing.T) {
 func TestForgottenChannelsLeaveATrace(t *testing.T) {
 	c := &clock{now: 1_000_000}
 	n := newNode(c, Config{Window: time.Minute, Table: namespace.NewTable(map[string]namespace.Options{"*": {History: true, Age: time.Second}})})
-	s, _ := n.Publish(pub("a.b", "", 1))
+	s := n.Publish(pub("a.b", "", 1)).Stamp
 	for range 5 {
 		c.now += 30_000_000
 		n.Tick()
@@ -130,7 +130,7 @@ func TestIdsAreBounded(t *testing.T) {
 	if u := n.Usage(); u.IDs > 100 {
 		t.Errorf("%d ids", u.IDs)
 	}
-	if _, dup := n.Publish(pub("a.b", "9999", 1)); !dup {
+	if r := n.Publish(pub("a.b", "9999", 1)); !r.Dup {
 		t.Error("the newest id is not known")
 	}
 }

@@ -20,12 +20,16 @@ type origin struct {
 	closed   bool   // it said that it ends
 	sealed   bool   // final: base is position.End
 	dying    uint64 // when its last words were asked for; 0: not yet
+	missed   uint64 // messages given up
+	warmed   uint64 // when all were last asked
+	cold     int    // recalled and not heard in this life: how often all are still to be asked for more
 	sealedAt uint64
 }
 
 // stream is one shard of one origin.
 type stream struct {
 	started  bool // the origin said where it begins
+	vouched  bool // a mark was reached since: the origin's base holds here too
 	head     uint64
 	headTick uint64
 	hold     map[uint64]log.Message // beyond a hole, or before the start
@@ -153,6 +157,9 @@ func (n *Node) startLocked(o *origin, shard uint8, st *stream, floor, floorTick 
 	if floor > 0 {
 		st.lost = max(st.lost, floorTick)
 		n.addEventLocked(Event{Kind: Hole, Origin: o.id, Shard: shard, From: 0, To: floorTick})
+		if n.cfg.Store != nil && n.cfg.Standing[shard] {
+			n.cfg.Store.Lose(Lost{o.id, shard, floor, floorTick})
+		}
 	}
 	if n.cfg.OnEvent != nil {
 		n.cfg.OnEvent()
@@ -162,6 +169,9 @@ func (n *Node) startLocked(o *origin, shard uint8, st *stream, floor, floorTick 
 // loseLocked gives up everything of a stream up to a tick and a sseq.
 func (n *Node) loseLocked(o *origin, shard uint8, st *stream, tick, sseq uint64) {
 	from := st.headTick
+	if sseq > st.head {
+		o.missed += sseq - st.head
+	}
 	st.head = max(st.head, sseq)
 	if tick != position.End {
 		st.headTick = max(st.headTick, tick)
@@ -170,6 +180,9 @@ func (n *Node) loseLocked(o *origin, shard uint8, st *stream, tick, sseq uint64)
 	st.since = 0
 	st.repair = nil // no longer contiguous
 	n.addEventLocked(Event{Kind: Hole, Origin: o.id, Shard: shard, From: from, To: tick})
+	if n.cfg.Store != nil && !n.recalling && n.cfg.Standing[shard] && tick != position.End {
+		n.cfg.Store.Lose(Lost{o.id, shard, st.head, tick})
+	}
 }
 
 // OnMessage takes in a message that another node stamped.
@@ -183,7 +196,7 @@ func (n *Node) OnMessage(m log.Message) {
 		}
 		return
 	}
-	o.heard, o.dying = n.nowLocked(), 0
+	o.heard, o.dying, o.cold = n.nowLocked(), 0, 0
 	if !n.interest[m.Shard] {
 		return
 	}
@@ -198,8 +211,8 @@ func (n *Node) takeLocked(o *origin, st *stream, m log.Message) {
 	switch {
 	case st.started && m.SSeq <= st.head:
 	case st.started && m.SSeq == st.head+1:
-		n.admitLocked(st, m)
-		n.unholdLocked(st)
+		n.admitLocked(o, st, m)
+		n.unholdLocked(o, st)
 	default:
 		if len(st.hold) >= maxHold {
 			return
@@ -216,14 +229,17 @@ func (n *Node) takeLocked(o *origin, st *stream, m log.Message) {
 	}
 }
 
-func (n *Node) unholdLocked(st *stream) {
+func (n *Node) unholdLocked(o *origin, st *stream) {
+	if !st.started {
+		return
+	}
 	for len(st.hold) > 0 {
 		m, ok := st.hold[st.head+1]
 		if !ok {
 			break
 		}
 		delete(st.hold, m.SSeq)
-		n.admitLocked(st, m)
+		n.admitLocked(o, st, m)
 	}
 	for sseq := range st.hold {
 		if sseq <= st.head {
@@ -235,12 +251,39 @@ func (n *Node) unholdLocked(st *stream) {
 	}
 }
 
-// admitLocked appends the next message of a stream.
-func (n *Node) admitLocked(st *stream, m log.Message) {
+// admitLocked takes in the next message of a stream. One whose id is known under
+// another stamp was published twice, where one node did not know of the other: of
+// all its copies the log holds the one that came first.
+func (n *Node) admitLocked(o *origin, st *stream, m log.Message) {
 	st.head, st.headTick = m.SSeq, m.Stamp.Tick
 	e := &log.Entry{Message: m}
 	st.keep(e, n.cfg.Repair)
-	n.appendLocked(n.logLocked(m.Channel), e)
+	l := n.logLocked(m.Channel)
+	n.saveLocked(l, &e.Message)
+	switch {
+	case m.Kind == log.Clear:
+		n.clearLocked(l, m.Stamp)
+		return
+	case m.Kind == log.Void || m.Stamp.Tick+uint64((n.cfg.Window+forgetMargin).Microseconds()) < n.nowLocked():
+		l.Gone(m.Stamp) // older than any history: who was away for so long gets none of it as news
+		for _, p := range l.patterns {
+			p.Gone(m.Stamp)
+		}
+		return
+	}
+	if m.ID != "" {
+		now := n.nowLocked()
+		if n.recalling {
+			now = m.Stamp.Tick
+		}
+		k := keyOf(&m)
+		if first, ok := n.ids.find(k, now); ok {
+			l.Copy(first.Stamp, m.Stamp)
+			return
+		}
+		n.ids.add(k, Receipt{Stamp: m.Stamp, Shard: m.Shard, SSeq: m.SSeq}, now+uint64(n.cfg.Idempotency.Microseconds()))
+	}
+	n.appendLocked(l, e)
 }
 
 // askLocked fetches what follows a stream's head, at most every Silence/2.

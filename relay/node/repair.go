@@ -33,7 +33,11 @@ func (n *Node) OnFetch(q Fetch) {
 			a.Messages = append(a.Messages, e.Message)
 		}
 	}
-	if a.Authoritative || len(a.Messages) > 0 {
+	switch {
+	case n.cfg.Store != nil && n.cfg.Standing[q.Shard] && a.Floor > q.After: // more than repair holds
+		a.Messages = nil
+		n.cfg.Store.Fetch(q, a, n.cfg.Bus.Answer)
+	case a.Authoritative || len(a.Messages) > 0:
 		n.cfg.Bus.Answer(a)
 	}
 }
@@ -60,35 +64,74 @@ func (n *Node) OnAnswer(a Answer) {
 		}
 		st.asked = 0 // more may be asked for at once
 	}
+	head := st.head
 	for _, m := range a.Messages {
 		n.takeLocked(o, st, m)
 	}
-	n.unholdLocked(st)
+	n.unholdLocked(o, st)
+	if st.head > head { // it goes on: what is still missing has its time anew
+		st.asked = 0
+		if st.since != 0 {
+			st.since = n.nowLocked()
+		}
+		if o.dying != 0 {
+			o.dying = n.nowLocked()
+			n.askLocked(o, a.Shard, st, o.dying)
+		}
+		if o.cold > 0 {
+			o.cold = coldAsks
+		}
+	}
 	n.satisfyLocked(o)
 }
 
 // healLocked asks again, gives up what stayed lost too long, and buries dead
 // origins.
 func (n *Node) healLocked(now uint64) {
-	patience := uint64(n.cfg.Patience.Microseconds())
 	for _, id := range n.sortedLocked() {
 		o := n.origins[id]
 		if o.self || o.sealed {
 			continue
 		}
+		n.warmLocked(o, now)
 		for shard, st := range o.each {
 			if !st.started || len(st.hold) > 0 {
 				n.askLocked(o, shard, st, now)
 			}
-			if st.started && len(st.hold) > 0 && st.since != 0 && now > st.since+patience {
+			if st.started && len(st.hold) > 0 && st.since != 0 && now > st.since+n.patience(shard) {
 				n.skipLocked(o, shard, st)
 			}
 		}
 		n.satisfyLocked(o)
 		if len(o.marks) > 0 {
-			n.resignLocked(o, now, patience)
+			n.resignLocked(o, now)
 		}
 		n.buryLocked(o, now)
+	}
+}
+
+// patience is how long a hole may wait for its repair, in microseconds: longer
+// where there is history, in which a loss is worse than a delay. Links that are
+// made again after a partition take a second or two.
+func (n *Node) patience(shard uint8) uint64 {
+	p := uint64(n.cfg.Patience.Microseconds())
+	if n.cfg.Standing[shard] {
+		p *= 30
+	}
+	return p
+}
+
+// warmLocked asks all nodes for what they have of an origin that was recalled and
+// does not speak.
+func (n *Node) warmLocked(o *origin, now uint64) {
+	silence := uint64(n.cfg.Silence.Microseconds())
+	if o.cold == 0 || n.alone || now < o.warmed+silence {
+		return
+	}
+	o.cold--
+	o.warmed = now
+	for shard := range n.followed {
+		n.cfg.Bus.Ask(Fetch{From: n.self, Origin: o.id, Shard: shard, After: o.stream(shard).head, All: true})
 	}
 }
 
@@ -96,18 +139,28 @@ func (n *Node) healLocked(now uint64) {
 func (n *Node) skipLocked(o *origin, shard uint8, st *stream) {
 	next := slices.Min(slices.Collect(maps.Keys(st.hold)))
 	n.loseLocked(o, shard, st, st.hold[next].Stamp.Tick-1, next-1)
-	n.unholdLocked(st)
+	n.unholdLocked(o, st)
 	if len(st.hold) > 0 {
 		st.since = n.nowLocked()
 	}
 }
 
-// resignLocked gives up what a mark shows to be missing at the end of streams.
-func (n *Node) resignLocked(o *origin, now, patience uint64) {
+// resignLocked gives up what a mark shows to be missing at the end of streams. Not
+// while the origin is silent: nothing waits behind it, and the origin may come
+// back with it, or its next life.
+func (n *Node) resignLocked(o *origin, now uint64) {
+	if now > o.heard+uint64(n.cfg.Silence.Microseconds()) {
+		for shard := range n.followed {
+			if st := o.stream(shard); st.since != 0 && len(st.hold) == 0 {
+				st.since = now
+			}
+		}
+		return
+	}
 	k := o.marks[0]
 	for shard := range n.followed {
 		st := o.stream(shard)
-		if st.started && len(st.hold) == 0 && st.head < k.Heads[shard] && st.since != 0 && now > st.since+patience {
+		if st.started && len(st.hold) == 0 && st.head < k.Heads[shard] && st.since != 0 && now > st.since+n.patience(shard) {
 			n.loseLocked(o, shard, st, k.Tick, k.Heads[shard])
 		}
 	}
@@ -141,7 +194,7 @@ func (n *Node) sealLocked(o *origin) {
 		if !st.started && len(st.hold) > 0 {
 			next := slices.Min(slices.Collect(maps.Keys(st.hold)))
 			n.startLocked(o, shard, st, next-1, st.hold[next].Stamp.Tick-1)
-			n.unholdLocked(st)
+			n.unholdLocked(o, st)
 		}
 		st.started = true
 		for len(st.hold) > 0 {
@@ -150,27 +203,42 @@ func (n *Node) sealLocked(o *origin) {
 	}
 	n.endLocked(o)
 	o.closed = false // whatever it said: not all of it is here
+	n.overLocked(o, false)
 	n.addEventLocked(Event{Kind: Seal, Origin: o.id, To: position.End})
 }
 
-// OnSealed hears that another node gave an origin up. If it is this node's own,
-// the node ends it and goes on under a new id: what it says from now on is not
-// what others have declared lost.
+// endedLocked hears that another origin's life is over: others have waited, or
+// know. Its last words are asked for, and it is sealed.
+func (n *Node) endedLocked(id position.Origin) {
+	if n.over.ids[id] {
+		return
+	}
+	if o := n.meetLocked(id); o != nil && !o.sealed && !o.self {
+		o.heard = 0
+		n.buryLocked(o, n.nowLocked())
+	}
+}
+
+// OnSealed hears that another node gave an origin up.
 func (n *Node) OnSealed(id position.Origin) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if id != n.self {
-		if o := n.meetLocked(id); o != nil && !o.sealed && !o.self {
-			o.heard = 0 // others have waited: ask for its last words and bury it
-			n.buryLocked(o, n.nowLocked())
-		}
-		return
+	if id == n.self {
+		n.fenceLocked()
+	} else {
+		n.endedLocked(id)
 	}
+}
+
+// fenceLocked ends this node's origin, which others have given up, and goes on
+// under a new id: what it says from now on is not what they have declared lost.
+func (n *Node) fenceLocked() {
 	n.markLocked(true)
 	old := n.origins[n.self]
 	old.self = false
 	n.endLocked(old)
 	old.closed = true
+	n.overLocked(old, true)
 	n.self++
 	if n.cfg.NewOrigin != nil {
 		n.self = n.cfg.NewOrigin()

@@ -48,8 +48,9 @@ type Lead struct {
 // region understands. The zero value has seen nothing and names nobody. It is
 // a value: Clone before sharing. It only grows.
 type Position struct {
-	bases []Base // by origin
-	leads []Lead // by origin, then shard; each beyond its base
+	bases  []Base   // by origin
+	leads  []Lead   // by origin, then shard; each beyond its base
+	recent []Recent // oldest first
 }
 
 // Empty reports whether p names no origin.
@@ -63,7 +64,7 @@ func (p *Position) Leads() []Lead { return p.leads }
 
 // Clone returns a copy that shares nothing with p.
 func (p *Position) Clone() Position {
-	return Position{bases: slices.Clone(p.bases), leads: slices.Clone(p.leads)}
+	return Position{bases: slices.Clone(p.bases), leads: slices.Clone(p.leads), recent: slices.Clone(p.recent)}
 }
 
 func (p *Position) base(o Origin) (int, bool) {
@@ -188,8 +189,10 @@ const (
 	maxLeads  = 4096
 	MaxCursor = 48 << 10 // bytes of a cursor's text
 
-	version        = 1
-	versionCounted = 2 // every base has a sequence number
+	version     = 1 // the versions are this and the sum of what is in it
+	counted     = 1 // every base has a sequence number
+	recents     = 2 // there are recent publications
+	lastVersion = version + counted + recents
 )
 
 // ErrCursor says that a text is not a cursor.
@@ -198,12 +201,13 @@ var ErrCursor = errors.New("not a cursor")
 // Append appends the cursor of p: base64url, no padding, of
 //
 //	u8 version | uvarint newest | uvarint n | n × (8B origin | uvarint age [| uvarint seq])
-//	  | uvarint m | m × (uvarint index of origin in the list above | u8 shard | uvarint age) | 2B check
+//	  | uvarint m | m × (uvarint index of origin in the list above | u8 shard | uvarint age)
+//	  [| uvarint k | k × (6B publication | uvarint age)] | 2B check
 //
-// seq is there in version 2 and not in version 1. age is newest-tick+1, or 0 for End. The check is the low half of the CRC-32
-// (IEEE) of all before it: a cursor that was cut or mistyped is refused, and
-// never taken for a place. An origin with leads and no base is listed with
-// base 0 (age newest+1).
+// seq is there in versions 2 and 4, publications in 3 and 4. age is newest-tick+1,
+// or 0 for End. The check is the low half of the CRC-32 (IEEE) of all before it: a
+// cursor that was cut or mistyped is refused, and never taken for a place. An
+// origin with leads and no base is listed with base 0 (age newest+1).
 func (p *Position) Append(dst []byte) []byte {
 	start := len(dst)
 	dst = p.appendRaw(dst) // encoded behind itself and moved down: no scratch buffer escapes
@@ -223,12 +227,14 @@ func (p *Position) appendRaw(raw []byte) []byte {
 		}
 		return newest - tick + 1
 	}
-	counted := slices.ContainsFunc(p.bases, func(b Base) bool { return b.Seq != 0 })
-	if counted {
-		raw = append(raw, versionCounted)
-	} else {
-		raw = append(raw, version)
+	with := byte(0)
+	if slices.ContainsFunc(p.bases, func(b Base) bool { return b.Seq != 0 }) {
+		with += counted
 	}
+	if len(p.recent) > 0 {
+		with += recents
+	}
+	raw = append(raw, version+with)
 	raw = binary.AppendUvarint(raw, newest)
 	bases := p.bases
 	for _, l := range p.leads { // rare: a lead of an origin that has no base yet
@@ -247,7 +253,7 @@ func (p *Position) appendRaw(raw []byte) []byte {
 	for _, b := range bases {
 		raw = binary.BigEndian.AppendUint64(raw, uint64(b.Origin))
 		raw = binary.AppendUvarint(raw, age(b.Tick))
-		if counted {
+		if with&counted != 0 {
 			raw = binary.AppendUvarint(raw, b.Seq)
 		}
 	}
@@ -260,6 +266,13 @@ func (p *Position) appendRaw(raw []byte) []byte {
 		raw = binary.AppendUvarint(raw, uint64(at))
 		raw = append(raw, l.Shard)
 		raw = binary.AppendUvarint(raw, age(l.Tick))
+	}
+	if with&recents != 0 {
+		raw = binary.AppendUvarint(raw, uint64(len(p.recent)))
+		for _, r := range p.recent {
+			raw = append(raw, byte(r.Publication>>40), byte(r.Publication>>32), byte(r.Publication>>24), byte(r.Publication>>16), byte(r.Publication>>8), byte(r.Publication))
+			raw = binary.AppendUvarint(raw, age(min(r.Tick, newest)))
+		}
 	}
 	return binary.BigEndian.AppendUint16(raw, uint16(crc32.ChecksumIEEE(raw[start:])))
 }
@@ -277,14 +290,14 @@ func Parse(cursor string) (Position, error) {
 		return p, ErrCursor
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err != nil || len(raw) < 4 || raw[0] != version && raw[0] != versionCounted {
+	if err != nil || len(raw) < 4 || raw[0] < version || raw[0] > lastVersion {
 		return p, ErrCursor
 	}
 	body, check := raw[:len(raw)-2], binary.BigEndian.Uint16(raw[len(raw)-2:])
 	if uint16(crc32.ChecksumIEEE(body)) != check {
 		return p, ErrCursor
 	}
-	d := decoder{b: body[1:]}
+	d, with := decoder{b: body[1:]}, raw[0]-version
 	newest := d.uvarint()
 	tick := func() uint64 {
 		age := d.uvarint()
@@ -305,7 +318,7 @@ func Parse(cursor string) (Position, error) {
 	for range n {
 		b := Base{Origin: d.origin()}
 		b.Tick = tick()
-		if raw[0] == versionCounted {
+		if with&counted != 0 {
 			b.Seq = d.uvarint()
 		}
 		if k := len(p.bases); k > 0 && p.bases[k-1].Origin >= b.Origin {
@@ -328,6 +341,17 @@ func Parse(cursor string) (Position, error) {
 			return Position{}, ErrCursor
 		}
 		p.leads = append(p.leads, l)
+	}
+	if with&recents != 0 {
+		k := d.uvarint()
+		if k > MaxRecent {
+			return Position{}, ErrCursor
+		}
+		for range k {
+			r := Recent{Publication: uint64(d.byte())<<40 | uint64(d.byte())<<32 | uint64(d.byte())<<24 | uint64(d.byte())<<16 | uint64(d.byte())<<8 | uint64(d.byte())}
+			r.Tick = tick()
+			p.recent = append(p.recent, r)
+		}
 	}
 	if d.bad || len(d.b) > 0 {
 		return Position{}, ErrCursor

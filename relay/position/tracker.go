@@ -1,6 +1,9 @@
 package position
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Tracker keeps the positions of a client's subscriptions from what the server
 // sends, so that each has a cursor at any moment (PROTOCOL §3.3). It is for
@@ -11,7 +14,8 @@ import "strings"
 // everything before it is on the wire, moves all. A gap moves nothing: a client
 // that is cut right behind one is told again.
 type Tracker struct {
-	subs map[string]*tracked
+	subs  map[string]*tracked
+	ended map[Origin]uint64 // when an origin that has ended was last named, by the newest tick
 }
 
 type tracked struct {
@@ -79,7 +83,32 @@ func (t *Tracker) Progress(cursor string) error {
 	for _, e := range t.subs {
 		e.pos.Merge(&p)
 	}
+	t.forget(&p)
 	return nil
+}
+
+// forgotten is how long an origin that has ended stays in positions after the
+// last node that named it, in microseconds.
+const forgotten = 3600e6
+
+// forget drops origins that ended and that no node names any more: they are
+// older than any history.
+func (t *Tracker) forget(p *Position) {
+	now := p.Newest()
+	for _, e := range t.subs {
+		e.pos.bases = slices.DeleteFunc(e.pos.bases, func(b Base) bool {
+			if b.Tick != End {
+				return false
+			}
+			if _, named := p.base(b.Origin); named || t.ended[b.Origin] == 0 {
+				if t.ended == nil {
+					t.ended = make(map[Origin]uint64)
+				}
+				t.ended[b.Origin] = now
+			}
+			return t.ended[b.Origin]+forgotten < now
+		})
+	}
 }
 
 // Cursor returns the cursor of a subscription, "" if it has none yet.

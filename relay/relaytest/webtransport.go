@@ -28,7 +28,7 @@ type datagrams struct {
 }
 
 var (
-	quicServer = &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443}
+	quicServer = &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1).To4(), Port: 443} // as resolvers give it
 
 	// pair is made once: it costs more than a test.
 	pair = sync.OnceValue(func() tls.Certificate {
@@ -45,6 +45,17 @@ var (
 	})
 )
 
+// Socket opens a socket, for its caller to close, in a network of datagrams where
+// the relay takes WebTransport at 127.0.0.1:443.
+func (s *Server) Socket() *simnet.SimConn {
+	s.quic.once.Do(s.serveWT)
+	s.mu.Lock()
+	s.quic.next++
+	at := &net.UDPAddr{IP: net.IPv4(127, 0, 1, s.quic.next), Port: 1}
+	s.mu.Unlock()
+	return simnet.NewBlockingSimConn(at, s.quic.router)
+}
+
 // DialWT opens a WebTransport session with a sub-protocol, over a network in
 // memory without loss or delay.
 func (s *Server) DialWT(ctx context.Context, protocol string) (*webtransport.Session, error) {
@@ -57,12 +68,7 @@ func (s *Server) DialWTFrom(ctx context.Context, head http.Header) (*webtranspor
 }
 
 func (s *Server) dialWT(ctx context.Context, protocol string, head http.Header) (*webtransport.Session, error) {
-	s.quic.once.Do(s.serveWT)
-	s.mu.Lock()
-	s.quic.next++
-	at := &net.UDPAddr{IP: net.IPv4(127, 0, 1, s.quic.next), Port: 1}
-	s.mu.Unlock()
-	tr := &quic.Transport{Conn: simnet.NewBlockingSimConn(at, s.quic.router)}
+	tr := &quic.Transport{Conn: s.Socket()}
 	d := &webtransport.Transport{
 		TLSClientConfig:      &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: []string{"h3"}}, // a test's own certificate
 		QUICConfig:           &quic.Config{EnableDatagrams: true, EnableStreamResetPartialDelivery: true, MaxIdleTimeout: time.Minute},

@@ -239,8 +239,15 @@ func (s *Session) putLocked(dst []byte, e *sub, m *log.Entry) []byte {
 		if m.Stamp.Tick <= s.pos.Done(m.Stamp.Origin, m.Shard, s.host.cfg.Node.Window()) {
 			return dst
 		}
+		had := s.hadLocked(s.pos, m)
 		s.moveLocked(e, m)
-	} else if e.filter != nil && m.Stamp.Tick <= e.filter.Done(m.Stamp.Origin, m.Shard, s.host.cfg.Node.Window()) {
+		if had {
+			return dst
+		}
+		if m.ID != "" {
+			s.pos.Had(publicationOf(m), s.host.cfg.Node.Now())
+		}
+	} else if e.filter != nil && (m.Stamp.Tick <= e.filter.Done(m.Stamp.Origin, m.Shard, s.host.cfg.Node.Window()) || s.hadLocked(e.filter, m)) {
 		return dst
 	}
 	s.lastAt = m.At
@@ -266,6 +273,20 @@ func (s *Session) putLocked(dst []byte, e *sub, m *log.Entry) []byte {
 		return appendSized(dst, m.Binary())
 	}
 	return s.appendMessage(dst, m)
+}
+
+// hadLocked reports whether a reader at p has had a message under another stamp.
+func (s *Session) hadLocked(p *position.Position, m *log.Entry) bool {
+	for _, c := range m.Copies() {
+		if c.Tick <= p.Done(c.Origin, m.Shard, s.host.cfg.Node.Window()) {
+			return true
+		}
+	}
+	return m.ID != "" && p.Knows(publicationOf(m))
+}
+
+func publicationOf(m *log.Entry) uint64 {
+	return position.Publication(m.Publisher(), m.Channel, m.ID)
 }
 
 // appendSized appends one message of a byte stream.
@@ -449,6 +470,8 @@ func (s *Session) progressLocked(dst []byte) []byte {
 		return s.appendFrame(dst, &wire.Progress{Cursor: p.Cursor()})
 	}
 	s.pos.Merge(&p)
+	n.Forget(s.pos)
+	s.pos.Fade(n.Now())
 	if s.form == FormPoll {
 		return dst
 	}

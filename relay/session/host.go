@@ -68,6 +68,7 @@ type Config struct {
 	Node         *node.Node
 	Authority    Authority
 	Policy       policy.Policy // nil: all that the authority allows is allowed
+	Ledger       Ledger        // nil: messages are kept in memory only
 	Roster       Roster        // nil: of this node alone
 	Limits       Limits
 	Region       string

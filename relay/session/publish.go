@@ -16,50 +16,92 @@ import (
 // maxName bounds an id, a key and an event name, in bytes.
 const maxName = 64
 
-// Publish checks a message and publishes it. The payload is kept and must not
-// be changed afterwards. It waits where a plugin is asked.
-func (h *Host) Publish(who *identity.Identity, remote string, p *wire.Pub) (*wire.Ack, *wire.Err) {
-	return h.publish(&policy.Client{Identity: who, Remote: remote}, 0, p)
+// Ledger knows how widely messages are kept. Its methods may be called from any
+// goroutine.
+type Ledger interface {
+	// Check refuses what cannot be had: CodeUnsupported.
+	Check(replicated bool) *wire.Err
+	// Await calls done once, from any goroutine and never before it returns: with
+	// nil when the message is kept in this node's store, or with replicated also in
+	// one of another region; with CodeAckTimeout when that is not known in time.
+	Await(r node.Receipt, replicated bool, done func(*wire.Err))
 }
 
-// PublishAs is Publish for an upstream frame of a session: Quiet excludes it.
+// The levels of an acknowledgement (PROTOCOL §7).
+const (
+	ackLocal      = "local"
+	ackStored     = "stored"
+	ackReplicated = "replicated"
+)
+
+// Publish checks a message and publishes it. The payload is kept and must not
+// be changed afterwards. It waits where a plugin is asked, and until the message
+// is kept as widely as it asks.
+func (h *Host) Publish(who *identity.Identity, remote string, p *wire.Pub) (*wire.Ack, *wire.Err) {
+	ack, r, err := h.publish(&policy.Client{Identity: who, Remote: remote}, 0, p)
+	return h.settled(p, ack, r, err)
+}
+
+// PublishAs is Publish for a session: Quiet excludes it.
 func (s *Session) PublishAs(p *wire.Pub) (*wire.Ack, *wire.Err) {
+	ack, r, err := s.publish(p)
+	return s.host.settled(p, ack, r, err)
+}
+
+// settled waits for the level of acknowledgement that was asked for.
+func (h *Host) settled(p *wire.Pub, ack *wire.Ack, r node.Receipt, err *wire.Err) (*wire.Ack, *wire.Err) {
+	if err != nil || !lasting(p) || r.SSeq == 0 {
+		return ack, err
+	}
+	done := make(chan *wire.Err, 1)
+	h.cfg.Ledger.Await(r, p.Ack == ackReplicated, func(err *wire.Err) { done <- err })
+	if err := <-done; err != nil {
+		h.cfg.Observer.Published(err.Code)
+		return nil, err
+	}
+	return ack, nil
+}
+
+// lasting reports whether more than a local acknowledgement is asked for.
+func lasting(p *wire.Pub) bool { return p.Ack == ackStored || p.Ack == ackReplicated }
+
+func (s *Session) publish(p *wire.Pub) (*wire.Ack, node.Receipt, *wire.Err) {
 	s.mu.Lock()
 	wait := s.spendLocked()
 	c, sender := s.clientLocked(), s.number
 	s.mu.Unlock()
 	if wait > 0 {
 		s.host.cfg.Observer.Published(wire.CodeRateLimited)
-		return nil, &wire.Err{Code: wire.CodeRateLimited, Text: "publishing too fast", Retry: wait.Milliseconds() + 1}
+		return nil, node.Receipt{}, &wire.Err{Code: wire.CodeRateLimited, Text: "publishing too fast", Retry: wait.Milliseconds() + 1}
 	}
-	ack, err := s.host.publish(c, sender, p)
+	ack, r, err := s.host.publish(c, sender, p)
 	if err == nil {
 		s.mu.Lock()
 		s.stats.msgsIn++
 		s.mu.Unlock()
 	}
-	return ack, err
+	return ack, r, err
 }
 
-func (h *Host) publish(c *policy.Client, sender uint64, p *wire.Pub) (*wire.Ack, *wire.Err) {
-	ack, err := h.tryPublish(c, sender, p)
+func (h *Host) publish(c *policy.Client, sender uint64, p *wire.Pub) (*wire.Ack, node.Receipt, *wire.Err) {
+	r, err := h.tryPublish(c, sender, p)
 	if err != nil {
 		h.cfg.Observer.Published(err.Code)
-		return nil, err
+		return nil, r, err
 	}
 	h.cfg.Observer.Published("")
-	return ack, nil
+	return &wire.Ack{Ref: p.Ref, Stamp: r.Stamp, Dup: r.Dup}, r, nil
 }
 
-func (h *Host) tryPublish(c *policy.Client, sender uint64, p *wire.Pub) (*wire.Ack, *wire.Err) {
+func (h *Host) tryPublish(c *policy.Client, sender uint64, p *wire.Pub) (r node.Receipt, err *wire.Err) {
 	if err := channel.Check(p.Channel); err != nil {
-		return nil, &wire.Err{Code: wire.CodeBadChannel, Text: err.Error()}
+		return r, &wire.Err{Code: wire.CodeBadChannel, Text: err.Error()}
 	}
 	if err := h.may(c.Identity, identity.Publish, p.Channel); err != nil {
-		return nil, err
+		return r, err
 	}
 	if err := h.checkPub(p); err != nil {
-		return nil, err
+		return r, err
 	}
 	pub := node.Publication{TTL: time.Duration(p.TTL) * time.Millisecond}
 	pub.Channel, pub.ID, pub.Key, pub.Event, pub.From, pub.Data = p.Channel, p.ID, p.Key, p.Event, c.Identity.User, p.Data
@@ -71,36 +113,34 @@ func (h *Host) tryPublish(c *policy.Client, sender uint64, p *wire.Pub) (*wire.A
 		pub.Sender = sender
 	}
 	if h.cfg.Policy == nil {
-		stamp, dup := h.cfg.Node.Publish(pub)
-		return &wire.Ack{Ref: p.Ref, Stamp: stamp, Dup: dup}, nil
+		return h.cfg.Node.Publish(pub), nil
 	}
 	return h.publishAsked(c, p, &pub)
 }
 
 // publishAsked publishes what the publish hook makes of a message. A message that
 // is here already is not shown to it again.
-func (h *Host) publishAsked(c *policy.Client, p *wire.Pub, pub *node.Publication) (*wire.Ack, *wire.Err) {
+func (h *Host) publishAsked(c *policy.Client, p *wire.Pub, pub *node.Publication) (r node.Receipt, err *wire.Err) {
 	if pub.ID != "" {
-		if stamp, dup := h.cfg.Node.Published(pub.Scope, pub.Channel, pub.ID); dup {
-			return &wire.Ack{Ref: p.Ref, Stamp: stamp, Dup: true}, nil
+		if r, dup := h.cfg.Node.Published(pub.Scope, pub.Channel, pub.ID); dup {
+			return r, nil
 		}
 	}
-	ack := &wire.Ack{Ref: p.Ref}
 	var fan []policy.Copy
-	err := h.cfg.Policy.Publish(c, p, func(out *policy.Publication) {
+	err = h.cfg.Policy.Publish(c, p, func(out *policy.Publication) {
 		fan = out.Fan
 		if !out.Drop {
 			pub.Data, pub.Filter = out.Msg.Data, out.Filter
-			ack.Stamp, ack.Dup = h.cfg.Node.Publish(*pub)
+			r = h.cfg.Node.Publish(*pub)
 		}
 	})
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	for i := range fan {
 		h.fan(c, pub, &fan[i])
 	}
-	return ack, nil
+	return r, nil
 }
 
 // fan publishes one further message that a hook asked for: as its publisher, as
@@ -140,10 +180,14 @@ func (h *Host) checkPub(p *wire.Pub) *wire.Err {
 		return &wire.Err{Code: wire.CodeBadRequest, Text: "an event name is made of A-Z a-z 0-9 . _ - and is not one of the server's"}
 	case p.TTL < 0:
 		return &wire.Err{Code: wire.CodeBadRequest, Text: "ttl is not negative"}
-	case p.Ack != "" && p.Ack != "local" && p.Ack != "stored" && p.Ack != "replicated":
+	case p.Ack != "" && p.Ack != ackLocal && !lasting(p):
 		return &wire.Err{Code: wire.CodeBadRequest, Text: "ack is local, stored or replicated"}
-	case p.Ack == "stored" || p.Ack == "replicated":
+	case lasting(p) && h.cfg.Ledger == nil:
 		return &wire.Err{Code: wire.CodeUnsupported, Text: "this node keeps no store: ack is local"}
+	case lasting(p) && !o.History:
+		return &wire.Err{Code: wire.CodeNoHistory, Text: "this namespace keeps no history: ack is local"}
+	case lasting(p):
+		return h.cfg.Ledger.Check(p.Ack == ackReplicated)
 	}
 	return nil
 }
@@ -167,16 +211,25 @@ func eventName(s string) bool {
 	return !ReservedEvents[s]
 }
 
-// pub answers a pub frame.
+// pub answers a pub frame. What waits to be kept holds up no other frame.
 func (s *Session) pub(f *wire.Pub) {
-	ack, err := s.PublishAs(f)
-	if err == nil && f.Ref == 0 {
+	ack, r, err := s.publish(f)
+	if err == nil && lasting(f) && r.SSeq != 0 {
+		ref, channel := f.Ref, f.Channel
+		s.host.cfg.Ledger.Await(r, f.Ack == ackReplicated, func(err *wire.Err) { s.acked(ref, channel, ack, err) })
+		return
+	}
+	s.acked(f.Ref, f.Channel, ack, err)
+}
+
+func (s *Session) acked(ref uint32, channel string, ack *wire.Ack, err *wire.Err) {
+	if err == nil && ref == 0 {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		s.errLocked(f.Ref, f.Channel, err)
+		s.errLocked(ref, channel, err)
 		return
 	}
 	s.sayLocked(ack)

@@ -197,6 +197,27 @@ func TestSubscribeReceiveResume(t *testing.T) {
 	}
 }
 
+// A client that leaves a channel and follows it again is sent what its cursor
+// does not cover, also where that is what this session sent last.
+func TestResubscribe(t *testing.T) {
+	g := newStage(t, nil)
+	p := g.hello(&wire.Hello{Subs: []wire.Sub{{Channel: "a.b"}}})
+	cursor := of[*wire.Subbed](p.frames())[0].Cursor
+	g.publish("a.b", "1")
+	if got := texts(p.frames()); !slices.Equal(got, []string{"1"}) {
+		t.Fatalf("live: %q", got)
+	}
+	p.s.Receive(&wire.Unsub{Channel: "a.b"})
+	p.s.Receive(&wire.Sub{Channel: "a.b", Cursor: cursor})
+	if got := texts(p.frames()); !slices.Equal(got, []string{"1"}) {
+		t.Errorf("again: %q", got)
+	}
+	p.s.Receive(&wire.Sub{Channel: "a.*", Last: 1})
+	if got := texts(p.frames()); !slices.Equal(got, []string{"1"}) {
+		t.Errorf("by a pattern: %q", got)
+	}
+}
+
 func TestRewindAndCache(t *testing.T) {
 	g := newStage(t, map[string]namespace.Options{
 		"*": {History: true, Anonymous: identity.All}, "last": {History: true, Cache: true, Anonymous: identity.All}})

@@ -273,6 +273,7 @@ func (s *Session) joinLocked(f *wire.Sub, tags []policy.Tags, wild bool, whole *
 		gaps = s.originsLocked(&position.Position{})
 		s.host.cfg.Observer.Subscribed(false, false)
 	}
+	s.lastAt = 0 // it may begin with the very message that was sent last
 	s.subs = append(s.subs, e)
 	if s.byName != nil {
 		s.byName[f.Channel] = e

@@ -30,7 +30,7 @@ func (c *client) check() {
 				w.failf("client %d: never subscribed to %s", c.i, name)
 				return
 			}
-			if !channel.Match(name, m.channel) || m.at <= since || n < w.settled && c.covered(name, m) {
+			if !channel.Match(name, m.channel) || m.at <= since || n < w.settled && !w.Durable() && c.covered(name, m) {
 				continue
 			}
 			missing[name]++
@@ -49,8 +49,10 @@ func (c *client) covered(name string, m sent) bool {
 			continue
 		}
 		for _, r := range t.gap.Ranges {
-			if r.Origin == m.stamp.Origin && m.stamp.Tick > r.From && (m.stamp.Tick <= r.To || r.To == position.End) {
-				return true
+			for _, stamp := range append([]position.Stamp{m.stamp}, m.copies...) {
+				if r.Origin == stamp.Origin && stamp.Tick > r.From && (stamp.Tick <= r.To || r.To == position.End) {
+					return true
+				}
 			}
 		}
 	}

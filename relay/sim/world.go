@@ -11,6 +11,7 @@ import (
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/chappe-relay/chappe/relay/identity"
@@ -34,6 +35,11 @@ type Plan struct {
 	Cuts     bool          // partitions between relays
 	Slow     bool          // small logs and readers that dawdle
 	Grace    time.Duration // after which a silent relay is given up
+	Kills    bool          // relays die without a word and come back as new origins, with their stores
+	Torn     bool          // and what was on its way to the disk is gone
+	Fleeting bool          // channels without history: shards are followed when they are needed
+	Brief    bool          // a window of seconds: logs and shards come and go
+	Again    bool          // some publishers do not hear the answer, and publish again elsewhere
 }
 
 // PlanOf derives a plan from a seed: calm ones, lossy ones, partitioned ones,
@@ -41,13 +47,22 @@ type Plan struct {
 func PlanOf(seed uint64) Plan {
 	r := rand.New(rand.NewPCG(seed, 1))
 	p := Plan{Seed: seed, Relays: 3, Clients: 6 + r.IntN(8), Messages: 200 + r.IntN(400), For: 10 * time.Second, Grace: 30 * time.Second}
-	kind := seed % 8
-	if kind == 1 || kind >= 5 {
+	kind := seed % 12
+	faults := kind >= 5 && kind <= 7
+	if kind == 1 || faults || kind == 10 {
 		p.Loss = []float64{0.01, 0.05, 0.3}[r.IntN(3)]
 	}
-	if kind == 2 || kind >= 5 {
+	if kind == 2 || faults || kind == 11 {
 		p.Cuts = true
 	}
+	if p.Kills, p.Torn = kind >= 8, kind >= 9; p.Kills {
+		p.Grace = 6 * time.Second
+	}
+	p.Again = seed%3 == 0
+	if p.Fleeting = seed%5 < 2; p.Fleeting && p.Kills {
+		p.Cuts = false
+	}
+	p.Brief = p.Fleeting && seed%7 < 3
 	if kind == 3 || kind == 6 {
 		p.Slow = true
 	}
@@ -58,7 +73,13 @@ func PlanOf(seed uint64) Plan {
 }
 
 // Calm reports whether nothing in the plan can lose a message.
-func (p Plan) Calm() bool { return p.Loss == 0 && !p.Cuts && !p.Slow }
+func (p Plan) Calm() bool { return p.Loss == 0 && !p.Cuts && !p.Slow && !p.Kills && !p.Brief }
+
+// Durable reports whether every message of the plan must arrive: relays die, but
+// the network and the disks are whole. What is told as lost must come all the same.
+func (p Plan) Durable() bool {
+	return p.Kills && p.Loss == 0 && !p.Cuts && !p.Slow && !p.Torn && !p.Fleeting
+}
 
 const start = 1_763_900_000_000_000 // the virtual clock's first microsecond
 
@@ -84,6 +105,12 @@ type sent struct {
 	at      uint64
 	channel string
 	stamp   position.Stamp
+	copies  []position.Stamp // of the same publication, made again elsewhere
+}
+
+// is reports whether a stamp is one of the message's.
+func (s *sent) is(stamp position.Stamp) bool {
+	return s.stamp == stamp || slices.Contains(s.copies, stamp)
 }
 
 type event struct {
@@ -129,6 +156,13 @@ type relay struct {
 	host  *session.Host
 	dirty []*log.Log
 	links []link // to each other relay
+	store *store
+	lives uint64 // origins it has had
+	up    bool
+	life  int // how often it was started
+	since uint64
+	ready bool              // it serves: it has caught up with those that it hears
+	heard map[int]announced // of each other relay, the newest
 }
 
 // link is the way from one relay to another: in order, with delay and loss.
@@ -144,14 +178,17 @@ func (r *relay) Wake(_ int, l *log.Log) { r.dirty = append(r.dirty, l) }
 
 // post carries something to another relay, in order with all else.
 func (r *relay) post(to int, do func(*relay)) {
-	w, l := r.w, &r.links[to]
-	if l.down || !w.calm && w.rand.Float64() < w.Loss {
+	w, l, far := r.w, &r.links[to], r.w.relays[to]
+	if l.down || !far.up || !w.calm && w.rand.Float64() < w.Loss {
 		return
 	}
+	life := far.life
 	l.last = max(l.last, w.now+uint64(w.between(200*time.Microsecond, 20*time.Millisecond).Microseconds()))
 	w.after(time.Duration(l.last-w.now)*time.Microsecond, func() {
-		do(w.relays[to])
-		w.pump()
+		if far.up && far.life == life {
+			do(far)
+			w.pump()
+		}
 	})
 }
 
@@ -166,6 +203,11 @@ func (r *relay) each(do func(int)) {
 func (r *relay) Attach(shard uint8) {
 	// Interest is state, not a packet: a bus that comes back restores it.
 	r.each(func(to int) { r.w.relays[to].links[r.i].attached[shard] = true })
+}
+
+func (r *relay) Detach(shard uint8) {
+	r.w.trace("%d relay %d leaves shard %d", r.w.now-start, r.i, shard)
+	r.each(func(to int) { delete(r.w.relays[to].links[r.i].attached, shard) })
 }
 
 func (r *relay) Send(m log.Message) {
@@ -209,48 +251,182 @@ func New(p Plan) *World {
 	w := &World{Plan: p, rand: rand.New(rand.NewPCG(p.Seed, 2)), now: start, trace: func(string, ...any) {}}
 	for ns := range 3 {
 		for ch := range 3 {
-			w.channels = append(w.channels, fmt.Sprintf("n%d.c%d", ns, ch))
+			name := fmt.Sprintf("n%d.c%d", ns, ch)
+			if p.Brief {
+				name = fmt.Sprintf("n%d%d.c", ns, ch) // each in a shard of its own
+			}
+			w.channels = append(w.channels, name)
 		}
 	}
-	opts := namespace.Options{History: true, Wide: true, Entries: 100_000, Bytes: 1 << 30, Age: time.Hour, Anonymous: identity.All}
-	if p.Slow {
-		opts.Entries = 5 + w.rand.IntN(30)
-	}
-	table := namespace.NewTable(map[string]namespace.Options{"*": opts})
 	for i := range p.Relays {
-		r := &relay{w: w, i: i, links: make([]link, p.Relays)}
+		r := &relay{w: w, i: i, links: make([]link, p.Relays), store: &store{own: make(map[position.Origin]bool)}}
 		for j := range r.links {
 			r.links[j].attached = make(map[uint8]bool)
 		}
 		w.relays = append(w.relays, r)
 	}
-	for i, r := range w.relays {
-		life := uint64(0)
-		origin := func() position.Origin {
-			life++
-			return position.Origin(uint64(i+1)<<56 | life<<48 | w.rand.Uint64()>>16)
+	entries := 100_000
+	if p.Slow {
+		entries = 5 + w.rand.IntN(30)
+	}
+	for _, r := range w.relays {
+		r.boot(entries)
+		w.every(50*time.Millisecond, func() {
+			if r.up {
+				r.node.Tick()
+			}
+		})
+		w.every(500*time.Millisecond, r.announce)
+		w.every(100*time.Millisecond, func() {
+			if r.up {
+				r.host.Sweep()
+			}
+		})
+		if p.Kills {
+			for range 1 + w.rand.IntN(2) {
+				w.after(w.between(time.Second, p.For-2*time.Second), func() { r.kill(entries) })
+			}
 		}
-		r.node = node.New(node.Config{
-			Origin: origin(), NewOrigin: origin, Now: func() uint64 { return w.now }, Table: table, Waker: r, Bus: r,
-			Window: time.Hour, Grace: p.Grace, OnEvent: r.kickAll,
-		})
-		limits := session.DefaultLimits
-		limits.Rate = 0
-		r.host = session.NewHost(session.Config{
-			Node: r.node, Authority: anyone{}, Limits: limits, Now: func() time.Time { return time.UnixMicro(int64(w.now)) },
-			Rand: w.rand.Uint64, Entropy: func(b []byte) {
-				for i := range b {
-					b[i] = byte(w.rand.Uint32())
-				}
-			},
-		})
-		w.every(50*time.Millisecond, r.node.Tick)
-		w.every(100*time.Millisecond, r.host.Sweep)
 	}
 	for i := range p.Clients {
 		w.clients = append(w.clients, newClient(w, i))
 	}
 	return w
+}
+
+// boot starts a relay with what its store holds.
+func (r *relay) boot(entries int) {
+	w := r.w
+	window := time.Hour
+	if w.Brief {
+		window = 3 * time.Second
+	}
+	opts := namespace.Options{History: true, Wide: true, Entries: entries, Bytes: 1 << 30, Age: window, Anonymous: identity.All}
+	table := namespace.NewTable(map[string]namespace.Options{"*": opts})
+	origin := func() position.Origin {
+		r.lives++
+		o := position.Origin(uint64(r.i+1)<<56 | r.lives<<48 | w.rand.Uint64()>>16)
+		r.store.own[o] = true
+		return o
+	}
+	cfg := node.Config{
+		Origin: origin(), NewOrigin: origin, Now: func() uint64 { return w.now }, Table: table, Waker: r, Bus: r,
+		Window: window, Grace: w.Grace, OnEvent: r.kickAll,
+	}
+	if !w.Fleeting {
+		cfg.Store = r.store
+		cfg.Standing, _ = node.Histories(table)
+	}
+	r.life++
+	r.since = w.now
+	r.ready = false
+	r.gather(0)
+	r.up, r.dirty, r.heard = true, nil, make(map[int]announced)
+	r.node = node.New(cfg)
+	if !w.Fleeting {
+		if missing := r.store.recall(r.node); missing > 0 && !w.Torn {
+			w.failf("relay %d: %d messages are missing in its store", r.i, missing)
+		}
+	}
+	limits := session.DefaultLimits
+	limits.Rate = 0
+	r.host = session.NewHost(session.Config{
+		Node: r.node, Authority: anyone{}, Limits: limits, Now: func() time.Time { return time.UnixMicro(int64(w.now)) },
+		Rand: w.rand.Uint64, Entropy: func(b []byte) {
+			for i := range b {
+				b[i] = byte(w.rand.Uint32())
+			}
+		},
+	})
+}
+
+// gather makes a relay serve when it has heard the others and caught up with them,
+// or after three seconds.
+func (r *relay) gather(turn int) {
+	life := r.life
+	r.w.after(50*time.Millisecond, func() {
+		switch {
+		case !r.up || r.life != life:
+		case turn > 60 || turn > 1 && len(r.heard) > 0 && len(r.node.Behind()) == 0:
+			r.ready = true
+		default:
+			r.gather(turn + 1)
+		}
+	})
+}
+
+// announced is which life of a relay was heard, and its origin.
+type announced struct {
+	life   int
+	origin position.Origin
+}
+
+// announce tells the others who this relay is. Who hears of a new life knows that
+// the one before is over.
+func (r *relay) announce() {
+	if !r.up {
+		return
+	}
+	a := announced{r.life, r.node.Self()}
+	r.each(func(to int) {
+		r.post(to, func(far *relay) {
+			before, ok := far.heard[r.i]
+			far.heard[r.i] = a
+			if ok && before.life != a.life {
+				far.node.OnSealed(before.origin)
+			}
+		})
+	})
+}
+
+// kill ends a relay without a word, and starts it again a while later.
+func (r *relay) kill(entries int) {
+	w := r.w
+	if !r.up || w.calm || w.Fleeting && !w.remembered(r) {
+		return
+	}
+	w.trace("%d relay %d is killed", w.now-start, r.i)
+	for _, c := range w.clients {
+		if c.at == r {
+			c.cut()
+		}
+	}
+	r.up, r.ready = false, false
+	r.each(func(to int) { clear(w.relays[to].links[r.i].attached) })
+	if w.Torn {
+		r.store.kill(w.rand.IntN(4))
+	}
+	w.after(w.between(50*time.Millisecond, 2*time.Second), func() {
+		r.boot(entries)
+		w.trace("%d relay %d is back", w.now-start, r.i)
+		w.pump()
+	})
+}
+
+// remembered reports whether some other relay has been there for long enough to
+// have heard of this one. When all that knew of an origin die, and nobody has a
+// store, nobody is left to tell that anything was lost.
+func (w *World) remembered(r *relay) bool {
+	for _, o := range w.relays {
+		if o != r && o.ready && o.since+1_000_000 < w.now && r.since+1_000_000 < w.now {
+			return true
+		}
+	}
+	return false
+}
+
+// anybody returns a relay that is up; nil if none is.
+func (w *World) anybody() *relay {
+	var up []*relay
+	for _, r := range w.relays {
+		if r.ready {
+			up = append(up, r)
+		}
+	}
+	if len(up) == 0 {
+		return nil
+	}
+	return up[w.rand.IntN(len(up))]
 }
 
 // kickAll makes every client of this relay look again. The host's own WakeAll
@@ -317,12 +493,38 @@ func (w *World) until(t uint64) {
 }
 
 func (w *World) publish() {
-	r := w.relays[w.rand.IntN(len(w.relays))]
-	ch := w.channels[w.rand.IntN(len(w.channels))]
+	r := w.anybody()
+	if r == nil {
+		return
+	}
+	c := w.rand.IntN(len(w.channels))
+	if w.Brief && w.relays[c%3].ready {
+		r = w.relays[c%3] // a channel has its relay, so that others may leave its shard
+	}
+	ch := w.channels[c]
 	for range 1 + w.rand.IntN(4) {
-		stamp, _ := r.node.Publish(node.Publication{Msg: wire.Msg{Channel: ch, Data: fmt.Appendf(nil, "%d", len(w.sent))}})
-		w.sent = append(w.sent, sent{w.now, ch, stamp})
+		p := node.Publication{Msg: wire.Msg{Channel: ch, Data: fmt.Appendf(nil, "%d", len(w.sent))}}
+		number := len(w.sent)
+		if w.Again && w.rand.IntN(4) == 0 {
+			p.ID, p.Scope = fmt.Sprint(number), "u:"
+			w.after(w.between(0, time.Second), func() { w.again(number, p) })
+		}
+		stamp := r.node.Publish(p).Stamp
+		w.sent = append(w.sent, sent{at: w.now, channel: ch, stamp: stamp})
 		w.trace("%d publish %s %v at %d", w.now-start, ch, stamp, r.i)
+	}
+	w.pump()
+}
+
+// again publishes a message a second time, with its id.
+func (w *World) again(number int, p node.Publication) {
+	r := w.anybody()
+	if r == nil {
+		return
+	}
+	if a := r.node.Publish(p); !a.Dup {
+		w.sent[number].copies = append(w.sent[number].copies, a.Stamp)
+		w.trace("%d again %s %v is %v at %d", w.now-start, p.Channel, w.sent[number].stamp, a.Stamp, r.i)
 	}
 	w.pump()
 }

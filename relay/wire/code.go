@@ -32,9 +32,10 @@ const (
 	CodeNotFound      Code = "not_found"      // no such route or thing
 	CodeNoHistory     Code = "no_history"     // the namespace keeps none
 	CodeNoPresence    Code = "no_presence"    // the namespace has none
-	CodeUnsupported   Code = "unsupported"    // not on this transport, or not on a node without a mesh
+	CodeUnsupported   Code = "unsupported"    // not on this transport, or not on a node without a store or other regions
 	CodeSlow          Code = "slow"           // the reader was overrun and its policy is close
 	CodeTimeout       Code = "timeout"        // nothing heard in time: hello, headers or pong
+	CodeAckTimeout    Code = "ack_timeout"    // not known in time whether a message is kept; publish it again with the same id
 	CodeInternal      Code = "internal"       // our fault
 )
 

@@ -25,6 +25,8 @@ func (c Code) Status() int {
 		return 429
 	case CodeOverloaded, CodeDraining, CodeSlow, CodePlugin:
 		return 503
+	case CodeAckTimeout:
+		return 504
 	}
 	return 500
 }

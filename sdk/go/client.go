@@ -14,9 +14,12 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/chappe-relay/chappe/sdk/go/internal/carrier"
 )
 
-// Options of a client. The zero value is an anonymous WebSocket client.
+// Options of a client. The zero value is an anonymous WebSocket client that finds
+// the nearest of the regions that its relay tells.
 type Options struct {
 	// Token is a JWT or an API key; empty for anonymous clients.
 	Token string
@@ -24,13 +27,25 @@ type Options struct {
 	// shortly before the present one ends, and when the relay refused it. It
 	// may block and is called by one goroutine at a time. Token is then unused.
 	TokenSource func(ctx context.Context) (string, error)
-	// Transport is "ws" (also for ""), "sse" or "poll".
+	// Transport is "ws", "wt", "sse" or "poll". "" is "ws", and where
+	// WebTransport is set also "wt", which is tried when it came through before,
+	// and otherwise when the client is live.
 	Transport string
-	// Format of frames on a WebSocket: "bin" (also for "") or "json".
+	// WebTransport makes the transport "wt": a *wt.Dialer of package sdk/go/wt.
+	WebTransport carrier.Dialer
+	// Format of frames on "ws" and "wt": "bin" (also for "") or "json".
 	Format string
 	// Regions are the base URLs of further relays, tried in order when the
-	// first cannot be reached. Those that a relay tells come before them.
+	// first cannot be reached. Those that a relay tells come before them. A
+	// client that is live looks for the nearest one, now and then and never
+	// together with all others, and moves there without a break.
 	Regions []string
+	// InOrder keeps to the order of the URLs as given: the client does not
+	// look for the nearest, and goes home to the first when that is well again.
+	InOrder bool
+	// Memory is shared by clients that are to begin where others have been.
+	// nil: the client's own.
+	Memory *Memory
 	// OnState hears every change of state, in order. It must not block, and
 	// must not call Close.
 	OnState func(State)
@@ -43,10 +58,10 @@ type Options struct {
 	// HTTPClient makes all requests and upgrades. nil: one of our own, which
 	// uses Dialer. Its Timeout must be 0 for "sse".
 	HTTPClient *http.Client
-	// TLS is used for https and wss, for a certificate that no public authority
-	// signed. nil: the system's authorities.
+	// TLS is used for https, wss and WebTransport, for a certificate that no
+	// public authority signed. nil: the system's authorities.
 	TLS *tls.Config
-	// Dialer opens connections, for tests in memory. nil: net.Dialer.
+	// Dialer opens TCP connections, for tests in memory. nil: net.Dialer.
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Rand is the source of jitter and of idempotency ids. nil: seeded by the
 	// operating system.
@@ -58,6 +73,7 @@ type Options struct {
 const (
 	agent           = "chappe-go/1"
 	connectTimeout  = 10 * time.Second // dial, TLS, upgrade and welcome together
+	elsewhere       = 4 * time.Second  // the same, where there is another relay to try
 	tokenTimeout    = 30 * time.Second
 	defaultPatience = 5 * time.Second // well below the 15 s after which a relay takes us for dead
 )
@@ -71,6 +87,7 @@ type Client struct {
 	bad       error    // what was wrong with the options; told by the first call
 	http      *http.Client
 	own       *http.Transport // ours to clean up; nil with Options.HTTPClient
+	memory    *Memory
 	log       *slog.Logger
 	transport transport
 	ctx       context.Context // ends when the client must let go of everything at once
@@ -91,10 +108,9 @@ type Client struct {
 	base    string // the relay that answered last, for plain requests
 	subs    map[string]*Subscription
 	wild    []*Subscription     // those of subs that are patterns
-	granted map[string]string   // subscriptions the relay made: where they began
 	pending map[uint32]*request // waiting for an answer
 	ref     uint32
-	link    *link  // the WebSocket; nil between connections
+	link    *link  // the connection, from its welcome; nil between two, and on sse and poll
 	cursor  string // of the whole stream; sse and poll only
 }
 
@@ -109,17 +125,20 @@ func New(base string, o Options) *Client {
 	c := &Client{
 		o:       o,
 		log:     o.Logger,
+		memory:  o.Memory,
 		quit:    make(chan struct{}),
 		work:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
 		state:   State{Phase: Idle},
 		subs:    make(map[string]*Subscription),
-		granted: make(map[string]string),
 		pending: make(map[uint32]*request),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
+	}
+	if c.memory == nil {
+		c.memory = new(Memory)
 	}
 	if o.Patience == 0 {
 		c.o.Patience = defaultPatience
@@ -147,14 +166,27 @@ func New(base string, o Options) *Client {
 		c.base = c.home[0]
 	}
 	switch o.Transport {
-	case "", "ws":
-		c.transport = websockets{c}
+	case "":
+		if o.WebTransport != nil {
+			c.transport = links{c, []string{"wt", "ws"}}
+			break
+		}
+		fallthrough
+	case "ws":
+		c.transport = links{c, []string{"ws"}}
+	case "wt":
+		c.transport = links{c, []string{"wt"}}
+		if o.WebTransport == nil {
+			c.bad = errors.Join(c.bad, errors.New("transport wt: Options.WebTransport is not set"))
+		} else if len(c.home) > 0 && isPlain(c.home[0]) {
+			c.bad = errors.Join(c.bad, errors.New("transport wt: want an https:// relay"))
+		}
 	case "sse":
-		c.transport = &stream{c: c, fetch: (*stream).events}
+		c.transport = &stream{c: c, fetch: (*stream).events, stands: make(map[*Subscription]bool)}
 	case "poll":
-		c.transport = &stream{c: c, fetch: (*stream).batch}
+		c.transport = &stream{c: c, fetch: (*stream).batch, stands: make(map[*Subscription]bool)}
 	default:
-		c.bad = errors.Join(c.bad, fmt.Errorf("transport %q: want ws, sse or poll", o.Transport))
+		c.bad = errors.Join(c.bad, fmt.Errorf("transport %q: want ws, wt, sse or poll", o.Transport))
 	}
 	if o.Format != "" && o.Format != "bin" && o.Format != "json" {
 		c.bad = errors.Join(c.bad, fmt.Errorf("format %q: want bin or json", o.Format))

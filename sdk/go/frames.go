@@ -4,23 +4,21 @@ import (
 	"time"
 
 	"github.com/chappe-relay/chappe/relay/wire"
+	"github.com/chappe-relay/chappe/sdk/go/internal/carrier"
 )
 
 const refreshRetry = 5 * time.Second // between questions to a token source that fails
 
-// handle acts on one frame. The run goroutine calls it.
-func (l *link) handle(f wire.Frame) {
+// handle acts on one frame. The reader calls it.
+func (l *link) handle(f wire.Frame, way carrier.Way) {
 	c := l.c
 	switch f := f.(type) {
 	case *wire.Msg:
-		l.reader.deliver(f)
+		l.reader.deliver(f, way)
 	case *wire.Gap:
-		l.reader.deliver(f)
+		l.reader.deliver(f, way)
 	case *wire.Progress:
-		c.mu.Lock()
-		l.progress = f.Cursor
-		c.progressedLocked(f.Cursor)
-		c.mu.Unlock()
+		l.progressed(f.Cursor, way)
 	case *wire.Ping:
 		l.send(&wire.Pong{})
 	case *wire.Ack:
@@ -29,10 +27,10 @@ func (l *link) handle(f wire.Frame) {
 		c.settle(f.Ref, f, nil)
 	case *wire.Presence:
 		if f.Ref == 0 || !c.settle(f.Ref, f, nil) {
-			l.reader.deliver(f)
+			l.reader.deliver(f, way)
 		}
 	case *wire.Subbed:
-		l.subbed(f)
+		l.subbed(f, way)
 	case *wire.Unsubbed:
 		l.unsubbed(f)
 	case *wire.Err:
@@ -45,60 +43,110 @@ func (l *link) handle(f wire.Frame) {
 	}
 }
 
+// welcomed makes the link the connection, if it is still wanted.
 func (l *link) welcomed(w *wire.Welcome) {
 	c := l.c
+	if !c.adopt(l, w) {
+		l.fail(replaced)
+		return
+	}
 	c.auth.accepted(w.Resume, w.Expires)
+	if dead := advice(w.Dead); dead > 0 {
+		l.watch(dead)
+	}
+	l.begin(func() { l.refresh(w.Expires) })
+	l.begin(l.seek)
+	l.v.live(State{URL: l.base, Region: w.Region, Session: w.Session, Transport: l.kind}, advice(w.Reconnect), w.Alternatives)
+	close(l.live)
+}
+
+// adopt makes l the connection. What an older one was handing out has been
+// handed out when it returns: two that deliver at once would mix the order.
+func (c *Client) adopt(l *link, w *wire.Welcome) bool {
 	c.mu.Lock()
-	l.welcome = w
+	old := c.link
+	if l.dropped || old != l.instead || c.closing {
+		c.mu.Unlock()
+		return false
+	}
+	c.link, l.welcome = l, w
+	for s := range l.subs {
+		if c.subs[s.name] != s {
+			l.forgetLocked(s) // it was left in the meantime
+		}
+	}
 	for _, s := range c.subs {
-		l.askLocked(s) // those that came after the hello
+		l.askLocked(s)
 	}
 	for _, r := range c.waitingLocked() {
 		l.send(r.frame)
 	}
 	c.mu.Unlock()
-	if dead := advice(w.Dead); dead > 0 {
-		l.watch(dead)
+	if old != nil {
+		old.fail(replaced)
+		l.rest(old.quiet, nil, time.Hour)
 	}
-	l.tasks.Go(func() { l.refresh(w.Expires) })
-	l.v.live(State{Region: w.Region, Session: w.Session}, advice(w.Reconnect), w.Alternatives)
+	return true
+}
+
+// progressed records a position for what is followed on a way. Datagrams
+// overtake one another: theirs says nothing.
+func (l *link) progressed(cursor string, way carrier.Way) {
+	c := l.c
+	if way == carrier.Datagram {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if way == carrier.Control {
+		l.progress = cursor
+	}
+	for s := range l.subs {
+		if l.at(s, way) {
+			s.advance(cursor)
+		}
+	}
 }
 
 // subbed records that a subscription stands. One that nobody asked for was made
 // by the relay, from the token.
-func (l *link) subbed(f *wire.Subbed) {
+func (l *link) subbed(f *wire.Subbed, way carrier.Way) {
 	c := l.c
 	c.mu.Lock()
 	s := c.subs[f.Channel]
-	if s != nil && f.Pass != "" {
+	st := l.subs[s]
+	if st != nil && f.Pass != "" {
 		s.pass = f.Pass
 	}
-	if s != nil && s.standing && f.Ref == 0 && f.Cursor == "" { // only a newer pass
+	switch {
+	case s == nil && f.Ref == 0:
+		l.granted[f.Channel] = f.Cursor
+	case st == nil || st.stands || st.ref != f.Ref: // a newer pass, or of what is not wanted
+	default:
+		blind := s.began && s.got.cursor() == ""
+		l.standLocked(s, f.Cursor, way)
 		c.mu.Unlock()
-		return
-	}
-	if s == nil || !s.sent || s.ref != f.Ref {
-		if s == nil && f.Ref == 0 {
-			c.granted[f.Channel] = f.Cursor
+		if blind {
+			// The relay never told a place, so this is a new beginning: what was
+			// published in between is lost, and nobody knows how much.
+			s.push(&Gap{Channels: []string{s.name}, Reason: wire.ReasonLossy, Local: true}, l.await)
 		}
-		c.mu.Unlock()
 		return
 	}
-	blind := s.began && s.got.cursor() == ""
-	c.standLocked(s, f.Cursor)
 	c.mu.Unlock()
-	if blind {
-		// The relay never told a place, so this is a new beginning: what was
-		// published in between is lost, and nobody knows how much.
-		s.push(&Gap{Channels: []string{s.name}, Reason: wire.ReasonLossy, Local: true}, l.await)
-	}
+}
+
+// standLocked records that a subscription is granted, and on which way.
+func (l *link) standLocked(s *Subscription, cursor string, way carrier.Way) {
+	l.subs[s] = &standing{stands: true, way: way}
+	s.standLocked(cursor)
 }
 
 func (l *link) unsubbed(f *wire.Unsubbed) {
 	c := l.c
 	c.mu.Lock()
 	s := c.subs[f.Channel]
-	delete(c.granted, f.Channel)
+	delete(l.granted, f.Channel)
 	c.mu.Unlock()
 	if s != nil && f.Code != "" {
 		c.refuse(s, &Error{Code: f.Code, Text: f.Text})
@@ -116,29 +164,27 @@ func (l *link) refused(f *wire.Err) {
 		return
 	}
 	c.mu.Lock()
-	s := c.subs[f.Channel]
-	if s == nil || s.standing || s.ref != f.Ref {
-		for _, other := range c.subs {
-			if f.Ref != 0 && other.ref == f.Ref {
-				s = other
-			}
-		}
-	}
-	if s == nil || s.standing || !s.sent || s.ref != f.Ref {
+	s := l.askedLocked(f)
+	if s == nil {
 		c.mu.Unlock()
 		c.log.Warn("chappe: an error of the relay", "channel", f.Channel, "code", f.Code, "text", f.Text)
 		return
 	}
 	switch {
-	case f.Code == wire.CodeSubscribed:
-		c.standLocked(s, l.progress) // made by the relay in the meantime
+	case f.Code == wire.CodeSubscribed: // made by the relay in the meantime, or granted unheard
+		way := carrier.Control
+		if l.kind == "wt" && s.opts.Via == "datagram" {
+			way = carrier.Datagram
+		}
+		l.standLocked(s, l.progress, way)
 		c.mu.Unlock()
 	case f.Retry > 0 && !f.Terminal:
-		s.sent = false
+		l.subs[s] = &standing{} // asked for, so that nobody else does
 		l.after(advice(f.Retry), func() {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			if c.link == l && c.subs[s.name] == s {
+				delete(l.subs, s)
 				l.askLocked(s)
 			}
 		})
@@ -147,6 +193,21 @@ func (l *link) refused(f *wire.Err) {
 		c.mu.Unlock()
 		c.refuse(s, refusal(f))
 	}
+}
+
+// askedLocked finds the subscription that was asked for and that an error is about.
+func (l *link) askedLocked(f *wire.Err) *Subscription {
+	if s := l.c.subs[f.Channel]; s != nil {
+		if st := l.subs[s]; st != nil && !st.stands && st.ref == f.Ref {
+			return s
+		}
+	}
+	for s, st := range l.subs {
+		if f.Ref != 0 && st.ref == f.Ref && !st.stands {
+			return s
+		}
+	}
+	return nil
 }
 
 // refresh brings new tokens shortly before the present one ends, in place.

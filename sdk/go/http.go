@@ -138,7 +138,11 @@ func (c *Client) call(ctx context.Context, r call) (wire.Frame, error) {
 
 // once makes a request one time.
 func (c *Client) once(ctx context.Context, base, token string, r call) (wire.Frame, loss) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	patience := connectTimeout
+	if len(c.home) > 1 {
+		patience = elsewhere
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	target := base + r.path
 	if len(r.query) > 0 {

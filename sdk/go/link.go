@@ -4,139 +4,163 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/coder/websocket"
-
 	"github.com/chappe-relay/chappe/relay/wire"
+	"github.com/chappe-relay/chappe/sdk/go/internal/carrier"
 )
 
-// maxFrame bounds one WebSocket message from a relay: a page of history of the
-// usual 1000 entries of 16 KiB.
-const maxFrame = 16 << 20
-
-// maxScratch bounds the read buffer that a connection keeps for itself.
-const maxScratch = 64 << 10
+// Sub-protocols (PROTOCOL §1.3).
+const (
+	protocolBinary = "chappe.v1.bin"
+	protocolJSON   = "chappe.v1.json"
+)
 
 var (
 	errDead    = errors.New("the relay was silent for too long")
 	errDrained = errors.New("the relay is draining")
 )
 
-// link is one WebSocket to one relay. The run goroutine reads it; one goroutine
-// writes it.
+// replaced is the end of a link that another one was faster or better than.
+var replaced = loss{err: errors.New("another connection took over")}
+
+// link is one connection to one relay that carries messages both ways. One
+// goroutine of its own reads it and acts on what it reads; one writes.
 type link struct {
 	// Immutable.
-	c    *Client
-	v    *visit
-	ctx  context.Context // of this connection
-	conn *websocket.Conn
-	bin  bool
-	born time.Time
+	c       *Client
+	v       *visit
+	base    string
+	kind    string // "ws" or "wt"
+	instead *link  // that it is to take over from
+	ctx     context.Context
+	cancel  context.CancelFunc
+	bin     bool
+	born    time.Time
+	over    chan struct{} // closed when all of it has ended
+	quiet   chan struct{} // closed when it hands out nothing more
+	live    chan struct{} // closed when it is the connection
 
 	heard   atomic.Int64 // when something was last read: time since born
 	said    atomic.Int64 // when something was last written
 	waiting atomic.Bool  // the reader waits for an application, not for the relay
 	cause   atomic.Pointer[loss]
 
+	end loss // written before over is closed
+
 	// Guarded by c.mu.
-	welcome  *wire.Welcome // nil before it came
-	progress string        // newest position that the relay told
+	dropped  bool // not wanted any more
+	welcome  *wire.Welcome
+	progress string // newest position that the relay told on the control stream
+	subs     map[*Subscription]*standing
+	granted  map[string]string // subscriptions the relay made: where they began
 
-	// Owned by the run goroutine.
-	reader  reader
-	scratch []byte
-	last    *wire.Err // an error of the session: the close that follows explains less
-	timers  []*time.Timer
+	// Owned by the reader.
+	reader reader
+	last   *wire.Err // an error of the session: the close that follows explains less
+	timers []*time.Timer
 
-	tasks sync.WaitGroup // writer and token refresh
+	tasks sync.WaitGroup // writer, token refresh, search for something better
 
 	mu   sync.Mutex
+	conn carrier.Conn // nil before it is dialed
 	out  [][]byte
 	kick chan struct{} // capacity 1: out is not empty
 }
 
-// websockets is the transport "ws".
-type websockets struct{ c *Client }
+// standing is a subscription as one connection knows it.
+type standing struct {
+	ref    uint32 // of the sub frame that is not answered yet
+	stands bool   // granted
+	way    carrier.Way
+}
 
-func (t websockets) serve(v *visit) loss {
-	c := t.c
-	ctx, cancel := context.WithCancel(c.ctx)
-	defer cancel()
-	token, ticket, err := c.auth.show(ctx)
-	if err != nil {
-		return loss{err: err}
-	}
-	conn, end := c.dial(ctx, v.base)
-	if conn == nil {
-		return end
-	}
+// open begins a link. It becomes the connection at its welcome, if it is still
+// wanted then.
+func (c *Client) open(v *visit, kind, base string, instead *link) *link {
 	l := &link{
-		c: c, v: v, ctx: ctx, conn: conn, bin: c.o.Format != "json",
-		born: time.Now(), kick: make(chan struct{}, 1),
+		c: c, v: v, base: base, kind: kind, instead: instead, bin: c.o.Format != "json", born: time.Now(),
+		over: make(chan struct{}), quiet: make(chan struct{}), live: make(chan struct{}), kick: make(chan struct{}, 1),
+		subs: make(map[*Subscription]*standing), granted: make(map[string]string),
 	}
-	l.reader = reader{c: c, wait: l.await}
-	l.tasks.Go(l.write)
-	l.open(token, ticket)
-	l.after(connectTimeout, func() {
-		c.mu.Lock()
-		late := l.welcome == nil
-		c.mu.Unlock()
-		if late {
-			l.fail(loss{err: fmt.Errorf("no welcome from %s within %s", v.base, connectTimeout)})
-		}
-	})
-	end = l.read()
+	l.ctx, l.cancel = context.WithCancel(c.ctx)
+	l.reader = reader{c: c, wait: l.await, at: l.at}
+	go func() {
+		l.end = l.run()
+		close(l.over)
+	}()
+	return l
+}
+
+// run connects and stays until the link ends.
+func (l *link) run() loss {
+	end := l.stay()
+	close(l.quiet)
 	if told := l.cause.Load(); told != nil {
 		end = *told
 	}
-	c.mu.Lock()
-	c.link = nil
-	for _, s := range c.subs {
-		s.sent, s.standing = false, false
-	}
-	c.mu.Unlock()
 	for _, timer := range l.timers {
 		timer.Stop()
 	}
-	cancel()
-	conn.CloseNow()
+	l.fail(end)
+	l.mu.Lock() // whatever began a task before it could see the end has begun it now
+	l.mu.Unlock()
 	l.tasks.Wait()
 	return end
 }
 
-// dial upgrades a connection. A nil conn comes with the reason.
-func (c *Client) dial(ctx context.Context, base string) (*websocket.Conn, loss) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	protocol := "chappe.v1.bin"
-	if c.o.Format == "json" {
-		protocol = "chappe.v1.json"
+func (l *link) stay() loss {
+	token, ticket, err := l.c.auth.show(l.ctx)
+	if err != nil {
+		return loss{err: err}
 	}
-	conn, resp, err := websocket.Dial(ctx, base+"/v1/ws", &websocket.DialOptions{
-		HTTPClient:   c.http,
-		Subprotocols: []string{protocol},
+	patience := l.v.patience()
+	l.after(patience, func() {
+		select {
+		case <-l.live:
+		default:
+			l.fail(loss{err: fmt.Errorf("no welcome from %s within %s", l.base, patience), mute: true})
+		}
 	})
-	switch {
-	case err == nil && conn.Subprotocol() != protocol:
-		conn.CloseNow()
-		return nil, loss{err: fmt.Errorf("%s does not speak %s", base, protocol)}
-	case err == nil:
-		conn.SetReadLimit(maxFrame)
-		return conn, loss{}
-	case resp != nil && resp.StatusCode != 0:
-		return nil, lossOfResponse(resp)
+	conn, err := l.dial()
+	if err != nil {
+		if no, ok := errors.AsType[*refused](err); ok {
+			return no.end
+		}
+		return loss{err: fmt.Errorf("connect to %s: %w", l.base, err), mute: true}
 	}
-	return nil, loss{err: fmt.Errorf("connect to %s: %w", base, err)}
+	l.mu.Lock()
+	l.conn = conn
+	l.mu.Unlock()
+	if l.ctx.Err() != nil { // failed in the meantime, and who failed it saw no connection
+		conn.Abort()
+	}
+	l.begin(func() { l.write(conn) })
+	l.hello(token, ticket)
+	return l.read(conn)
 }
 
-// open says hello, with all that the client wants to be told, and makes the
-// link known: what is asked for from now on goes out behind the welcome.
-func (l *link) open(token, ticket string) {
+func (l *link) dial() (carrier.Conn, error) {
+	c := l.c
+	to := carrier.Target{Protocol: protocolBinary, Agent: agent, TLS: c.o.TLS, Heard: l.hear}
+	if !l.bin {
+		to.Protocol = protocolJSON
+	}
+	if l.kind == "wt" {
+		to.URL = l.base + "/v1/wt"
+		return c.o.WebTransport.Dial(l.ctx, to)
+	}
+	to.URL = l.base + "/v1/ws"
+	return dialSocket(l.ctx, c.http, to)
+}
+
+func (l *link) hear() { l.heard.Store(int64(time.Since(l.born))) }
+
+// hello is the first flight: all that the client wants to be told. What is asked
+// for from now on goes out behind the welcome.
+func (l *link) hello(token, ticket string) {
 	c := l.c
 	hello := &wire.Hello{Version: 1, Token: token, Resume: ticket, Agent: agent}
 	if c.o.Agent != "" {
@@ -144,31 +168,62 @@ func (l *link) open(token, ticket string) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	clear(c.granted)
 	for _, s := range c.subs {
-		hello.Subs = append(hello.Subs, s.wishLocked(0))
+		hello.Subs = append(hello.Subs, l.wishLocked(s, 0))
 	}
-	c.link = l
 	l.send(hello)
 }
 
 // wishLocked returns the sub frame that puts s where it stood.
-func (s *Subscription) wishLocked(ref uint32) wire.Sub {
-	s.sent, s.standing, s.ref = true, false, ref
+func (l *link) wishLocked(s *Subscription, ref uint32) wire.Sub {
+	l.subs[s] = &standing{ref: ref}
 	w := wire.Sub{Ref: ref, Channel: s.name, Policy: s.opts.Policy, Presence: s.opts.Presence, Cursor: s.got.cursor(), Pass: s.pass}
 	if !s.began && w.Cursor == "" {
 		w.Last = s.opts.Last
 	}
+	if l.kind == "wt" {
+		if w.Via = s.opts.Via; w.Via == "datagram" {
+			time.AfterFunc(reminder, func() { l.remind(s, ref) })
+		}
+	}
 	return w
 }
 
-// askLocked asks for a subscription, now or behind the welcome.
-func (l *link) askLocked(s *Subscription) {
-	if l.welcome == nil || s.sent {
-		return
+// reminder is when a subscription whose grant may have been lost with its
+// datagram is asked for again.
+const reminder = 2 * time.Second
+
+func (l *link) remind(s *Subscription, ref uint32) {
+	c := l.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if st := l.subs[s]; c.link == l && st != nil && !st.stands && st.ref == ref {
+		w := l.wishLocked(s, c.nextRefLocked())
+		l.send(&w)
 	}
-	w := s.wishLocked(l.c.nextRefLocked())
-	l.send(&w)
+}
+
+// askLocked asks for a subscription that this connection does not know.
+func (l *link) askLocked(s *Subscription) {
+	if l.subs[s] == nil {
+		w := l.wishLocked(s, l.c.nextRefLocked())
+		l.send(&w)
+	}
+}
+
+// forgetLocked leaves a subscription.
+func (l *link) forgetLocked(s *Subscription) {
+	if l.subs[s] != nil {
+		delete(l.subs, s)
+		l.send(&wire.Unsub{Ref: l.c.nextRefLocked(), Channel: s.name})
+	}
+	delete(l.granted, s.name)
+}
+
+// at reports whether a subscription is followed on a way of this connection.
+func (l *link) at(s *Subscription, way carrier.Way) bool {
+	st := l.subs[s]
+	return st != nil && st.stands && st.way == way
 }
 
 // send queues a frame. The queue is bounded by the number of callers: each
@@ -181,11 +236,7 @@ func (l *link) send(f wire.Frame) {
 	signal(l.kick)
 }
 
-func (l *link) write() {
-	kind := websocket.MessageText
-	if l.bin {
-		kind = websocket.MessageBinary
-	}
+func (l *link) write(conn carrier.Conn) {
 	for {
 		select {
 		case <-l.kick:
@@ -197,7 +248,7 @@ func (l *link) write() {
 		l.out = nil
 		l.mu.Unlock()
 		for _, b := range out {
-			if err := l.conn.Write(l.ctx, kind, b); err != nil {
+			if err := conn.Write(l.ctx, b); err != nil {
 				l.fail(loss{err: fmt.Errorf("write: %w", err)})
 				return
 			}
@@ -208,105 +259,124 @@ func (l *link) write() {
 
 // fail ends the link from our side; the first cause counts.
 func (l *link) fail(end loss) {
-	if l.cause.CompareAndSwap(nil, &end) {
-		l.conn.CloseNow()
+	if !l.cause.CompareAndSwap(nil, &end) {
+		return
+	}
+	l.cancel()
+	l.mu.Lock()
+	conn := l.conn
+	l.mu.Unlock()
+	if conn != nil {
+		conn.Abort()
+	}
+}
+
+// begin runs a task that ends with the link.
+func (l *link) begin(task func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cause.Load() == nil {
+		l.tasks.Go(task)
 	}
 }
 
 // leave takes leave of the relay; the reader then ends.
-func (l *link) leave() { l.conn.Close(websocket.StatusNormalClosure, "") }
+func (l *link) leave() {
+	l.mu.Lock()
+	conn := l.conn
+	l.mu.Unlock()
+	conn.Close()
+}
 
-// after runs f unless the link ends before. Only the run goroutine calls it.
+// after runs f unless the link ends before. Only its own goroutine calls it.
 func (l *link) after(d time.Duration, f func()) {
 	l.timers = append(l.timers, time.AfterFunc(d, f))
 }
 
 // read hands on what the relay sends until the link ends.
-func (l *link) read() loss {
+func (l *link) read(conn carrier.Conn) loss {
 	for {
-		data, err := l.next()
+		data, way, err := conn.Read(l.ctx)
 		if err != nil {
 			return l.lossOf(err)
 		}
 		frames, err := decode(data, l.bin)
 		if err != nil {
+			if way == carrier.Datagram {
+				continue
+			}
 			return loss{err: fmt.Errorf("a message of the relay: %w", err)}
 		}
 		for _, f := range frames {
-			l.handle(f)
-		}
-	}
-}
-
-// next reads one message. Every piece of it counts as life: a big message on a
-// slow line must not look like silence.
-func (l *link) next() ([]byte, error) {
-	_, r, err := l.conn.Reader(l.ctx)
-	if err != nil {
-		return nil, err
-	}
-	data := l.scratch[:0]
-	for {
-		n, err := r.Read(data[len(data):cap(data)])
-		data = data[:len(data)+n]
-		if n > 0 {
-			l.heard.Store(int64(time.Since(l.born)))
-		}
-		switch {
-		case err == io.EOF:
-			if cap(data) <= maxScratch {
-				l.scratch = data
+			l.handle(f, way)
+			if l.cause.Load() != nil {
+				break
 			}
-			if l.bin {
-				return slices.Clone(data), nil // payloads will be parts of it
-			}
-			return data, nil
-		case err != nil:
-			return nil, err
-		case len(data) == cap(data):
-			data = slices.Grow(data, max(512, len(data)))
 		}
 	}
 }
 
 // watch drops the link when the relay has been silent for dead. The time that
-// the reader waited for the application is not the relay's.
+// the reader waited for the application is not the relay's. Half way there, a
+// link that can looks for another network path.
 func (l *link) watch(dead time.Duration) {
+	l.mu.Lock()
+	mover, _ := l.conn.(carrier.Migrator)
+	l.mu.Unlock()
+	moving := false
 	var timer *time.Timer
-	timer = time.AfterFunc(dead, func() {
-		if l.waiting.Load() {
-			timer.Reset(dead)
-			return
-		}
+	timer = time.AfterFunc(dead/2, func() {
 		silent := time.Since(l.born) - time.Duration(l.heard.Load())
-		if silent >= dead {
-			l.fail(loss{err: errDead})
+		switch {
+		case l.waiting.Load():
+			silent = 0
+		case silent >= dead:
+			l.fail(loss{err: errDead, silent: true})
 			return
+		case silent < dead/2:
+			moving = false
+		case mover != nil && !moving:
+			moving = true
+			l.begin(func() {
+				if err := mover.Migrate(l.ctx); err != nil {
+					l.c.log.Debug("chappe: no other path", "url", l.base, "err", err)
+					return
+				}
+				l.send(&wire.Pong{}) // the relay follows when it hears us there
+			})
 		}
-		timer.Reset(dead - silent)
+		if silent < dead/2 {
+			timer.Reset(dead/2 - silent)
+		} else {
+			timer.Reset(dead - silent)
+		}
 	})
 	l.timers = append(l.timers, timer)
 }
 
-// await waits until a subscription has room, at most Options.Patience. Pings
-// wait unread meanwhile, and behind a backlog they wait long: so it says pong
-// unasked, at half the interval in which the relay wants to hear something.
+// await waits until a subscription has room, at most Options.Patience.
 func (l *link) await(s *Subscription) bool {
-	c := l.c
-	if c.o.Patience < 0 {
+	if l.c.o.Patience < 0 {
 		return false
 	}
+	return l.rest(s.space, s.done, l.c.o.Patience) // with done, push sees the end
+}
+
+// rest stops reading until one of two things has happened, or patience is over.
+// Pings wait unread meanwhile, and behind a backlog they wait long: so it says
+// pong unasked, at half the interval in which the relay wants to hear something.
+func (l *link) rest(one, other <-chan struct{}, patience time.Duration) bool {
 	l.waiting.Store(true)
 	defer func() {
-		l.heard.Store(int64(time.Since(l.born)))
+		l.hear()
 		l.waiting.Store(false)
 	}()
 	half := time.Hour
-	if w := l.welcome; w != nil && w.Ping > 0 { // the run goroutine wrote it
+	if w := l.welcome; w != nil && w.Ping > 0 { // this goroutine wrote it
 		half = max(advice(w.Ping)/2, time.Millisecond)
 	}
-	patience := time.NewTimer(c.o.Patience)
-	defer patience.Stop()
+	over := time.NewTimer(patience)
+	defer over.Stop()
 	for {
 		quiet := time.Since(l.born) - time.Duration(l.said.Load())
 		if quiet >= half {
@@ -315,16 +385,16 @@ func (l *link) await(s *Subscription) bool {
 		}
 		pong := time.NewTimer(half - quiet)
 		select {
-		case <-s.space:
+		case <-one:
 			pong.Stop()
 			return true
-		case <-s.done:
+		case <-other:
 			pong.Stop()
-			return true // push sees the end
-		case <-patience.C:
+			return true
+		case <-over.C:
 			pong.Stop()
 			return false
-		case <-c.quit:
+		case <-l.c.quit:
 			pong.Stop()
 			return false
 		case <-pong.C:

@@ -9,9 +9,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/coder/websocket"
-
 	"github.com/chappe-relay/chappe/relay/wire"
+	"github.com/chappe-relay/chappe/sdk/go/internal/carrier"
 )
 
 // loss says how a connection, or an attempt at one, ended (CLIENTS §3).
@@ -23,29 +22,30 @@ type loss struct {
 	drained  bool          // the relay chose this moment for us: no further delay
 	moved    []string      // with drained: where to go
 	idle     bool          // nothing is wanted any more
+	mute     bool          // nobody who speaks the protocol said anything: another transport may do
+	silent   bool          // the relay fell silent
 }
 
-// lossOf reads how the relay, or the network, ended a WebSocket.
+// lossOf reads how the relay, or the network, ended a link.
 func (l *link) lossOf(err error) loss {
-	var frame websocket.CloseError
-	if !errors.As(err, &frame) {
-		return loss{err: fmt.Errorf("connection to %s lost: %w", l.v.base, err), delay: l.lastAdvice()}
+	by, ok := errors.AsType[*carrier.Closed](err)
+	if !ok {
+		return loss{err: fmt.Errorf("connection to %s lost: %w", l.base, err), delay: l.lastAdvice(), mute: l.welcome == nil && l.last == nil}
 	}
-	code := wire.CloseCode(frame.Code)
-	told, _ := wire.ParseReason(frame.Reason)
-	refused := &Error{Code: told.Code, Text: told.Text, Retry: advice(told.Retry), Close: code}
+	told, _ := wire.ParseReason(by.Reason)
+	refused := &Error{Code: told.Code, Text: told.Text, Retry: advice(told.Retry), Close: by.Code}
 	if l.last != nil { // the err frame before says it at length
 		refused.Code, refused.Text = l.last.Code, l.last.Text
 		refused.Retry = cmp.Or(refused.Retry, advice(l.last.Retry))
 	}
 	if refused.Code == "" {
-		refused.Text = fmt.Sprintf("closed with %d %s", frame.Code, frame.Reason)
+		refused.Text = by.Error()
 	}
 	return loss{
 		err:      refused,
 		delay:    refused.Retry,
-		auth:     code >= 4400 && code < 4500,
-		terminal: !code.Reconnects() && (code < 4400 || code >= 4500),
+		auth:     by.Code >= 4400 && by.Code < 4500,
+		terminal: !by.Code.Reconnects() && (by.Code < 4400 || by.Code >= 4500),
 	}
 }
 
@@ -78,6 +78,7 @@ func lossOfResponse(resp *http.Response) loss {
 		auth:  resp.StatusCode == http.StatusUnauthorized || badCredentials(e.Code),
 		// Without a code of ours the answer may come from anything on the way,
 		// and may be another one in a minute.
+		mute:     !coded,
 		terminal: coded && (told.Terminal || resp.StatusCode/100 == 4 && !passing(resp.StatusCode)),
 	}
 }

@@ -2,7 +2,7 @@ package chappe
 
 import (
 	"net/url"
-	"slices"
+	"sync"
 	"time"
 )
 
@@ -15,12 +15,14 @@ const (
 	flap        = time.Second      // a drain sooner than this after the welcome is no plan but a fault
 )
 
-// pacer decides when and where to connect. It belongs to the run goroutine.
+// pacer decides when and where to connect.
 type pacer struct {
-	rand     func(time.Duration) time.Duration // uniform in [0, d)
-	home     []string                          // as configured, in order
-	round    []string                          // the relays of this round, best first
-	at       int                               // index of the present one
+	rand func(time.Duration) time.Duration // uniform in [0, d)
+
+	mu       sync.Mutex
+	home     []string // in order: as configured, or the nearest first
+	round    []string // the relays of this round, best first
+	at       int      // index of the present one
 	window   time.Duration
 	failures int
 }
@@ -29,34 +31,52 @@ func newPacer(home []string, random func(time.Duration) time.Duration) *pacer {
 	return &pacer{rand: random, home: home, round: home}
 }
 
-func (p *pacer) target() string { return p.round[p.at] }
+func (p *pacer) target() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.round[p.at]
+}
 
-// welcomed records the advice of a relay that accepted us.
-func (p *pacer) welcomed(window time.Duration, alternatives []string) {
+// others reports whether there is another relay to try.
+func (p *pacer) others() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.round) > 1
+}
+
+// welcomed records that a relay accepted us, and its advice.
+func (p *pacer) welcomed(base string, window time.Duration, alternatives []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.window = window
-	p.begin(p.target(), alternatives)
+	p.begin(base, alternatives)
+}
+
+// prefer has those relays come before the others of home.
+func (p *pacer) prefer(best []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.home = union(best, p.home)
+	p.round = union(p.round[:1], p.home, p.round)
+	p.at = 0
 }
 
 // begin makes a new round: first, then the told alternatives, then home.
 func (p *pacer) begin(first string, told []string) {
-	round := []string{first}
-	for _, u := range slices.Concat(acceptable(first, told), p.home) {
-		if !slices.Contains(round, u) {
-			round = append(round, u)
-		}
-	}
-	p.round, p.at = round, 0
+	p.round, p.at = union([]string{first}, acceptable(first, told), p.home), 0
 }
 
 // next returns how long to wait before the next attempt. lived is how long the
 // connection was live; 0 for an attempt that never was.
 func (p *pacer) next(l loss, lived time.Duration) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	live := lived > 0
 	if lived >= stable {
 		p.failures = 0
 	}
 	if l.drained && lived >= flap {
-		here := p.target()
+		here := p.round[p.at]
 		if told := acceptable(here, l.moved); len(told) > 0 {
 			p.begin(told[0], append(told, here))
 		}

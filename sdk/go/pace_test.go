@@ -19,7 +19,7 @@ func TestBackoff(t *testing.T) {
 			t.Errorf("waits up to %s, want %s", got, want)
 		}
 	}
-	p.welcomed(time.Second, nil)
+	p.welcomed(p.target(), time.Second, nil)
 	if got := p.next(failed, 29*time.Second); got != backoffCap {
 		t.Errorf("a connection of 29 s is not stable, yet: up to %s", got)
 	}
@@ -29,7 +29,7 @@ func TestBackoff(t *testing.T) {
 	if got := p.next(failed, 0); got != time.Second {
 		t.Errorf("then backoff again: up to %s", got)
 	}
-	p.welcomed(2*time.Minute, nil)
+	p.welcomed(p.target(), 2*time.Minute, nil)
 	if got := p.next(failed, time.Second); got != 2*time.Minute {
 		t.Errorf("a window longer than the backoff: up to %s", got)
 	}
@@ -45,7 +45,7 @@ func TestBackoff(t *testing.T) {
 
 func TestDrainThatFlapsIsAFault(t *testing.T) {
 	p := newPacer([]string{"http://a"}, top)
-	p.welcomed(5*time.Second, nil)
+	p.welcomed(p.target(), 5*time.Second, nil)
 	if got := p.next(loss{drained: true}, 10*time.Second); got != 0 {
 		t.Errorf("a drain: %s", got)
 	}
@@ -72,7 +72,7 @@ func TestRound(t *testing.T) {
 		tried = append(tried, p.target())
 		p.next(failed, 0)
 	}
-	p.welcomed(time.Second, []string{"https://z", "https://a"}) // b
+	p.welcomed(p.target(), time.Second, []string{"https://z", "https://a"}) // b
 	p.next(failed, time.Minute)
 	for range 4 {
 		tried = append(tried, p.target())

@@ -25,6 +25,17 @@ type network struct {
 	hosts map[string]*pipes
 	stop  []func()
 	busy  sync.WaitGroup // handlers
+	about http.Handler   // answers what is asked about a host; nil: 404
+}
+
+func (n *network) tell(w http.ResponseWriter, r *http.Request) {
+	n.mu.Lock()
+	about := n.about
+	n.mu.Unlock()
+	if about == nil {
+		about = http.NotFoundHandler()
+	}
+	about.ServeHTTP(w, r)
 }
 
 // pipes is a listener whose connections are made by dialing it.
@@ -80,6 +91,10 @@ func (n *network) serve(host string, h http.Handler) {
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n.busy.Add(1)
 		defer n.busy.Done()
+		if r.URL.Path == "/v1/probe" || r.URL.Path == "/.well-known/chappe" {
+			n.tell(w, r)
+			return
+		}
 		h.ServeHTTP(w, r)
 	})}
 	n.mu.Lock()

@@ -38,7 +38,7 @@ func (c *Client) ask(ctx context.Context, f wire.Frame) (wire.Frame, error) {
 	r := &request{frame: f, ref: c.nextRefLocked(), done: make(chan struct{})}
 	refer(f, r.ref)
 	c.pending[r.ref] = r
-	if c.link != nil && c.link.welcome != nil {
+	if c.link != nil {
 		c.link.send(f)
 	}
 	c.wakeLocked()

@@ -5,31 +5,47 @@ import (
 	"time"
 )
 
-// visit is one stay at one relay, from the dial to the loss. It belongs to the
-// run goroutine.
+// visit is one stay at one relay, from the first dial to the loss, by whatever
+// connections.
 type visit struct {
-	c     *Client
-	pacer *pacer
-	base  string
-	since time.Time // of the welcome; zero before
+	c      *Client
+	pacer  *pacer
+	base   string // where it begins
+	before *loss  // how the last one ended; nil: there was none
+
+	since time.Time // of the first welcome; zero before. Guarded by c.mu
 }
 
-// live tells that the relay accepted us, and what it advises for the time after.
+// patience is how long the relay has until its welcome: one that is gone without a
+// word must not cost much where there is another.
+func (v *visit) patience() time.Duration {
+	if v.pacer.others() {
+		return elsewhere
+	}
+	return connectTimeout
+}
+
+// live tells that a relay accepted us, and what it advises for the time after.
 func (v *visit) live(s State, window time.Duration, alternatives []string) {
-	if v.since.IsZero() {
+	c := v.c
+	c.mu.Lock()
+	first := v.since.IsZero()
+	if first {
 		v.since = time.Now()
-		v.c.mu.Lock()
-		v.c.base = v.base
-		v.c.mu.Unlock()
 	}
-	if window > 0 || len(alternatives) > 0 {
-		v.pacer.welcomed(window, alternatives)
+	c.base = s.URL
+	c.mu.Unlock()
+	if window > 0 || len(alternatives) > 0 || v.pacer.target() != s.URL {
+		v.pacer.welcomed(s.URL, window, alternatives)
 	}
-	s.Phase, s.URL = Live, v.base
-	v.c.setState(s)
+	c.memory.did(s.URL, s.Transport)
+	s.Phase = Live
+	c.setState(s)
 }
 
 func (v *visit) lived() time.Duration {
+	v.c.mu.Lock()
+	defer v.c.mu.Unlock()
 	if v.since.IsZero() {
 		return 0
 	}
@@ -39,9 +55,14 @@ func (v *visit) lived() time.Duration {
 // run connects, stays, and comes back, until Close or a terminal refusal.
 func (c *Client) run() {
 	defer close(c.done)
-	p := newPacer(c.home, c.jitter)
+	home := c.home
+	if near := c.memory.home(c.home[0]); near != "" && !c.o.InOrder {
+		home = union([]string{near}, home)
+	}
+	p := newPacer(home, c.jitter)
+	var before *loss
 	for c.awaitWork() {
-		v := &visit{c: c, pacer: p, base: p.target()}
+		v := &visit{c: c, pacer: p, base: p.target(), before: before}
 		c.setState(State{Phase: Connecting, URL: v.base})
 		l := c.transport.serve(v)
 		if c.ended() {
@@ -58,6 +79,7 @@ func (c *Client) run() {
 			c.finish(l.err)
 			return
 		}
+		before = &l
 		delay := p.next(l, v.lived())
 		c.setState(State{Phase: Waiting, Err: l.err, Until: time.Now().Add(delay)})
 		if !c.sleep(c.ctx, delay) {

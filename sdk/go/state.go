@@ -16,12 +16,13 @@ const (
 
 // State is a client's phase with what belongs to it.
 type State struct {
-	Phase   Phase
-	URL     string    // Connecting, Live: of which relay
-	Region  string    // Live: as the relay calls it
-	Session string    // Live: for support and logs
-	Err     error     // Waiting, Closed: why
-	Until   time.Time // Waiting: the next attempt
+	Phase     Phase
+	URL       string    // Connecting, Live: of which relay
+	Region    string    // Live: as the relay calls it
+	Session   string    // Live: for support and logs
+	Transport string    // Live: "wt", "ws", "sse" or "poll"
+	Err       error     // Waiting, Closed: why
+	Until     time.Time // Waiting: the next attempt
 }
 
 // State returns the present state.

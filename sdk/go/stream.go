@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chappe-relay/chappe/relay/wire"
+	"github.com/chappe-relay/chappe/sdk/go/internal/carrier"
 )
 
 // silence is how long a stream may say nothing when the relay has not told a
@@ -20,6 +22,7 @@ const silence = 45 * time.Second
 var (
 	errChanged = errors.New("the set of subscriptions changed")
 	errRenewal = errors.New("the token ends soon")
+	errNearer  = errors.New("another region is nearer")
 )
 
 // stream is the transport "sse" or "poll": requests that follow all
@@ -33,6 +36,8 @@ type stream struct {
 	retry   time.Duration // of an event stream's retry field: the relay drew it for us
 	renew   time.Time     // when a new token is due; zero: never
 	session string        // of the last poll's answer: the next one goes on with it
+
+	stands map[*Subscription]bool // granted; guarded by c.mu
 }
 
 // opening is one request of a stream.
@@ -52,6 +57,7 @@ type opening struct {
 	drained bool // told to go, after drain, to one of moved
 	drain   time.Duration
 	moved   []string
+	nearer  string // where the client should rather be; written before ctx ends for it
 }
 
 // admitLocked refuses a subscription that wants for itself what one request can
@@ -73,6 +79,20 @@ func (t *stream) admitLocked(s *Subscription) error {
 }
 
 func (t *stream) serve(v *visit) loss {
+	ctx, cancel := context.WithCancel(t.c.ctx)
+	defer cancel()
+	nearer := make(chan string, 1)
+	t.c.tasks.Go(func() {
+		for wait := range v.searches {
+			if !t.c.sleep(ctx, wait) {
+				return
+			}
+			if best := t.c.nearer(ctx, v.pacer, v.base); best != "" {
+				nearer <- best
+				return
+			}
+		}
+	})
 	for {
 		if !t.renew.IsZero() && !time.Now().Before(t.renew) {
 			t.renew = time.Time{}
@@ -84,7 +104,7 @@ func (t *stream) serve(v *visit) loss {
 		if o == nil {
 			return loss{idle: true}
 		}
-		end, again := t.once(o)
+		end, again := t.once(o, nearer)
 		if t.c.ended() || !again {
 			return end
 		}
@@ -101,6 +121,7 @@ func (t *stream) open(v *visit) *opening {
 	o := &opening{v: v, query: url.Values{}}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	maps.DeleteFunc(t.stands, func(s *Subscription, _ bool) bool { return c.subs[s.name] != s })
 	for name, s := range c.subs {
 		o.subs = append(o.subs, s)
 		o.query.Add("channel", name)
@@ -129,14 +150,17 @@ func (t *stream) open(v *visit) *opening {
 
 // once makes one request and reads it to its end. again: the next one follows
 // at once, with the same relay.
-func (t *stream) once(o *opening) (end loss, again bool) {
+func (t *stream) once(o *opening, nearer <-chan string) (end loss, again bool) {
 	c := t.c
 	o.ctx, o.cancel = context.WithCancelCause(c.ctx)
-	o.dog = newWatchdog(connectTimeout, func() { o.cancel(errDead) })
-	o.reader = reader{c: c, wait: o.await}
-	stop := make(chan struct{})
+	o.dog = newWatchdog(o.v.patience(), func() { o.cancel(errDead) })
+	o.reader = reader{c: c, wait: o.await, at: func(s *Subscription, _ carrier.Way) bool { return t.stands[s] }}
+	stop, stopped := make(chan struct{}), make(chan struct{})
 	c.tasks.Go(func() {
+		defer close(stopped)
 		select {
+		case o.nearer = <-nearer:
+			o.cancel(errNearer)
 		case <-c.work:
 			signal(c.work) // the next opening reads it
 			o.cancel(errChanged)
@@ -147,6 +171,7 @@ func (t *stream) once(o *opening) (end loss, again bool) {
 	})
 	end, again = t.fetch(t, o)
 	close(stop)
+	<-stopped // what it took notice of is not forgotten
 	o.dog.stop()
 	for _, timer := range o.timers {
 		timer.Stop()
@@ -155,16 +180,16 @@ func (t *stream) once(o *opening) (end loss, again bool) {
 	case errChanged, errRenewal:
 		end, again = loss{}, true
 	case errDead:
-		end, again = loss{err: errDead}, false
+		end, again = loss{err: errDead, silent: true}, false
+	case errNearer:
+		end, again = loss{err: errNearer, drained: true, moved: []string{o.nearer}}, false
 	case errDrained:
 		end, again = loss{err: errDrained, drained: true, moved: o.moved}, false
 	}
 	o.cancel(nil)
 	if !again {
 		c.mu.Lock()
-		for _, s := range c.subs {
-			s.standing = false
-		}
+		clear(t.stands)
 		c.mu.Unlock()
 	}
 	return end, again
@@ -239,8 +264,9 @@ func (t *stream) stand(o *opening) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, f := range o.granted {
-		if s := c.subs[f.Channel]; s != nil && !s.standing && slices.Contains(o.subs, s) {
-			c.standLocked(s, f.Cursor)
+		if s := c.subs[f.Channel]; s != nil && !t.stands[s] && slices.Contains(o.subs, s) {
+			t.stands[s] = true
+			s.standLocked(f.Cursor)
 		}
 	}
 	o.granted = nil
@@ -262,14 +288,18 @@ func (t *stream) moved(cursor string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.cursor = cursor
-	c.progressedLocked(cursor)
+	for _, s := range c.subs {
+		if t.stands[s] {
+			s.advance(cursor)
+		}
+	}
 }
 
 // handle acts on a frame. It reports true when the stream must end.
 func (t *stream) handle(o *opening, f wire.Frame) (end loss, over bool) {
 	switch f := f.(type) {
 	case *wire.Msg, *wire.Gap, *wire.Presence:
-		o.reader.deliver(f)
+		o.reader.deliver(f, carrier.Control)
 	case *wire.Welcome:
 		t.welcomed(o, f)
 	case *wire.Subbed:
@@ -317,13 +347,13 @@ func (t *stream) welcomed(o *opening, w *wire.Welcome) {
 		t.renew = time.Now().Add(in)
 		o.timers = append(o.timers, time.AfterFunc(in, func() { o.cancel(errRenewal) }))
 	}
-	o.v.live(State{Region: w.Region, Session: w.Session}, advice(w.Reconnect), w.Alternatives)
+	o.v.live(State{URL: o.v.base, Region: w.Region, Session: w.Session, Transport: t.c.o.Transport}, advice(w.Reconnect), w.Alternatives)
 }
 
 // alive tells Live where no welcome does.
 func (t *stream) alive(o *opening) {
 	if t.c.State().Phase != Live {
-		o.v.live(State{}, 0, nil)
+		o.v.live(State{URL: o.v.base, Transport: t.c.o.Transport}, 0, nil)
 	}
 }
 

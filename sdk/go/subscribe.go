@@ -9,6 +9,7 @@ import (
 
 	"github.com/chappe-relay/chappe/relay/channel"
 	"github.com/chappe-relay/chappe/relay/wire"
+	"github.com/chappe-relay/chappe/sdk/go/internal/carrier"
 )
 
 // Subscribe follows a channel or a pattern. It returns when the relay has
@@ -55,6 +56,9 @@ func (c *Client) enlist(name string, o SubOptions) (*Subscription, error) {
 		wake: make(chan struct{}, 1), space: make(chan struct{}, 1),
 		got: newTrail(name), taken: newTrail(name),
 	}
+	if o.Via != "" && o.Via != "stream" && o.Via != "datagram" {
+		return nil, &Error{Code: wire.CodeBadRequest, Text: "via is stream or datagram"}
+	}
 	var err error
 	if s.wild, err = channel.CheckPattern(name); err != nil {
 		code := wire.CodeBadChannel
@@ -85,11 +89,12 @@ func (c *Client) enlist(name string, o SubOptions) (*Subscription, error) {
 	if s.wild {
 		c.wild = append(c.wild, s)
 	}
-	if from, ok := c.granted[name]; ok && o.Cursor == "" && o.Last == 0 && c.link != nil {
-		s.sent = true // the relay made it for us: nothing to ask for
-		c.standLocked(s, cmp.Or(c.link.progress, from))
-	} else if c.link != nil {
-		c.link.askLocked(s)
+	if l := c.link; l != nil {
+		if from, ok := l.granted[name]; ok && o.Cursor == "" && o.Last == 0 {
+			l.standLocked(s, cmp.Or(l.progress, from), carrier.Control) // the relay made it for us: nothing to ask for
+		} else {
+			l.askLocked(s)
+		}
 	}
 	c.wakeLocked()
 	return s, nil
@@ -102,8 +107,8 @@ func (c *Client) unsubscribe(s *Subscription) {
 	if !c.forgetLocked(s) {
 		return
 	}
-	if c.link != nil && s.sent {
-		c.link.send(&wire.Unsub{Ref: c.nextRefLocked(), Channel: s.name})
+	if c.link != nil {
+		c.link.forgetLocked(s)
 	}
 	c.wakeLocked()
 }
@@ -114,7 +119,6 @@ func (c *Client) forgetLocked(s *Subscription) bool {
 		return false
 	}
 	delete(c.subs, s.name)
-	delete(c.granted, s.name)
 	c.wild = slices.DeleteFunc(c.wild, func(w *Subscription) bool { return w == s })
 	return true
 }
@@ -122,8 +126,13 @@ func (c *Client) forgetLocked(s *Subscription) bool {
 // refuse ends a subscription because the relay says so.
 func (c *Client) refuse(s *Subscription, err error) {
 	c.mu.Lock()
-	if c.forgetLocked(s) && len(c.subs) == 0 {
-		c.wakeLocked() // a stream of nothing need not stay open
+	if c.forgetLocked(s) {
+		if c.link != nil {
+			delete(c.link.subs, s)
+		}
+		if len(c.subs) == 0 {
+			c.wakeLocked() // a stream of nothing need not stay open
+		}
 	}
 	c.mu.Unlock()
 	s.end(err)
@@ -131,28 +140,27 @@ func (c *Client) refuse(s *Subscription, err error) {
 
 // standLocked records that s is granted and begins at cursor. A subscription
 // that resumes keeps its own place: what lies between is on its way or told.
-func (c *Client) standLocked(s *Subscription, cursor string) {
-	s.standing, s.ref = true, 0
+func (s *Subscription) standLocked(cursor string) {
 	if s.began {
 		return
 	}
 	s.began = true
 	if s.opts.Cursor == "" {
 		if err := errors.Join(s.got.begin(cursor), s.begin(cursor)); err != nil {
-			c.log.Warn("chappe: a cursor of the relay cannot be read", "channel", s.name, "err", err)
+			s.c.log.Warn("chappe: a cursor of the relay cannot be read", "channel", s.name, "err", err)
 		}
 	}
 	close(s.ready)
 }
 
-// concernedLocked appends the standing subscriptions that a channel, or a
-// pattern named as one, concerns.
-func (c *Client) concernedLocked(to []*Subscription, name string) []*Subscription {
-	if s := c.subs[name]; s != nil && s.standing {
+// concernedLocked appends the subscriptions that a channel, or a pattern named as
+// one, concerns, if they are followed on that way.
+func (r *reader) concernedLocked(to []*Subscription, name string, way carrier.Way) []*Subscription {
+	if s := r.c.subs[name]; s != nil && r.at(s, way) {
 		to = append(to, s)
 	}
-	for _, s := range c.wild {
-		if s.standing && s.name != name && channel.Match(s.name, name) {
+	for _, s := range r.c.wild {
+		if s.name != name && channel.Match(s.name, name) && r.at(s, way) {
 			to = append(to, s)
 		}
 	}
@@ -163,22 +171,24 @@ func (c *Client) concernedLocked(to []*Subscription, name string) []*Subscriptio
 type reader struct {
 	c    *Client
 	wait func(*Subscription) bool
-	to   []*Subscription // scratch
+	at   func(*Subscription, carrier.Way) bool // with the client's lock: whether it is followed on that way
+	to   []*Subscription                       // scratch
 }
 
 // deliver hands a frame to the subscriptions it concerns. A message that a
 // subscription has had before is dropped.
-func (r *reader) deliver(f wire.Frame) {
+func (r *reader) deliver(f wire.Frame, way carrier.Way) {
 	c := r.c
 	c.mu.Lock()
 	r.to = r.to[:0]
 	switch f := f.(type) {
 	case *wire.Msg:
-		r.to = c.concernedLocked(r.to, f.Channel)
+		r.to = r.concernedLocked(r.to, f.Channel, way)
 		r.to = slices.DeleteFunc(r.to, func(s *Subscription) bool { return !s.got.message(f.Channel, f.Stamp) })
+		r.to = slices.DeleteFunc(r.to, func(s *Subscription) bool { return s.copies.known(f) })
 	case *wire.Gap:
 		for _, name := range f.Channels {
-			for _, s := range c.concernedLocked(nil, name) {
+			for _, s := range r.concernedLocked(nil, name, way) {
 				if !slices.Contains(r.to, s) {
 					r.to = append(r.to, s)
 				}
@@ -186,17 +196,20 @@ func (r *reader) deliver(f wire.Frame) {
 		}
 		if len(f.Channels) == 0 {
 			for _, s := range c.subs {
-				if s.standing {
+				if r.at(s, way) {
 					r.to = append(r.to, s)
 				}
 			}
 		}
 	case *wire.Presence:
-		r.to = c.concernedLocked(r.to, f.Channel)
+		r.to = r.concernedLocked(r.to, f.Channel, way)
 		r.to = slices.DeleteFunc(r.to, func(s *Subscription) bool { return !s.opts.Presence })
 	}
 	c.mu.Unlock()
 	for i, s := range r.to {
+		if n := s.missed(f); n > 0 && way == carrier.Datagram {
+			s.push(&Gap{Channels: []string{s.name}, Count: n, Reason: wire.ReasonLossy, Local: true}, r.wait)
+		}
 		s.push(eventOf(f, i > 0), r.wait)
 	}
 }
@@ -218,12 +231,8 @@ func eventOf(f wire.Frame, copied bool) Event {
 	return nil
 }
 
-// progressed tells all standing subscriptions a position of the relay.
-func (c *Client) progressedLocked(cursor string) {
-	for _, s := range c.subs {
-		if s.standing {
-			s.got.progress = cursor
-			s.progressed(cursor)
-		}
-	}
+// advance records a position of the relay, with the client's lock.
+func (s *Subscription) advance(cursor string) {
+	s.got.progress = cursor
+	s.progressed(cursor)
 }

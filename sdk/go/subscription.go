@@ -17,6 +17,12 @@ type SubOptions struct {
 	Policy   string // "" (as the namespace says), "resume", "latest", "conflate" or "close"
 	Presence bool   // deliver PresenceChange events
 	Buffer   int    // events held for the application; 0: 1024
+
+	// Via asks for a way of its own over WebTransport, so that the channel does
+	// not wait for others' lost packets: "stream", or "datagram", where what the
+	// network loses is not sent again but told by a Gap. That counts also what a
+	// filter, or Quiet, kept from this client. Elsewhere without effect.
+	Via string
 }
 
 const defaultBuffer = 1024 // 128 KiB of 128-byte messages
@@ -33,12 +39,12 @@ type Subscription struct {
 	done  chan struct{} // closed when it has ended
 
 	// Guarded by c.mu.
-	ref      uint32 // of the sub frame that is not answered yet
-	sent     bool   // asked for on this connection
-	standing bool   // granted on this connection
-	began    bool   // granted ever: from now on it resumes
-	got      trail  // after what was received
-	pass     string // says that the relay's plugins admitted it; given back when it resumes
+	began  bool   // granted ever: from now on it resumes
+	got    trail  // after what was received
+	copies copies // of publications that it has had
+	pass   string // says that the relay's plugins admitted it; given back when it resumes
+
+	counted map[line]uint64 // owned by the reader; with Via of datagram only: the last sequence numbers
 
 	mu      sync.Mutex
 	queue   []item // queue[head:] waits for the application

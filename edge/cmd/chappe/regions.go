@@ -23,12 +23,17 @@ USAGE
     chappe regions init [-dir DIRECTORY] REGION[=HOST:PORT[,HOST:PORT]]...
 
 DESCRIPTION
-    Makes a directory for each region: its secret key, its certificate, and
-    mesh.yaml, which names the others by their public keys. HOST:PORT is where
-    the nodes of a region take links from regions with a larger name; the
-    smallest name needs it most, the largest not at all.
-    Run again with one region more, it keeps what is there and adds to it. The
-    authority's key, ca.key, is needed for that alone: keep it off the nodes.
+    Makes a directory for each region: its secret key, its certificate,
+    mesh.yaml, which names the others by their public keys, and chappe.yaml, a
+    configuration to begin with. HOST:PORT is where the nodes of a region take
+    links from regions with a larger name; the smallest name needs it most, the
+    largest not at all. A node runs with
+
+        chappe serve -config REGION/chappe.yaml,REGION/mesh.yaml
+
+    Run again with one region more, it keeps what is there and writes each
+    mesh.yaml anew: a SIGHUP makes running nodes read it. The authority's key,
+    ca.key, is needed for that alone: keep it off the nodes.
 
 FLAGS
     -dir DIRECTORY    where the directories are made; . if not given
@@ -64,26 +69,27 @@ EXAMPLE
 }
 
 var regionsCommand = command{
-	name:  "regions show",
-	brief: "links, lag and clocks of the mesh, as a node sees them",
+	name:  "regions",
+	brief: "who is in the mesh: links, lag, loss and clocks",
 	usage: `NAME
-    chappe regions show - links, lag and clocks of the mesh, as a node sees them
+    chappe regions - who is in the mesh: links, lag, loss and clocks
 
 USAGE
-    chappe regions show [-json] [-admin URL] [-token TOKEN]
+    chappe regions [-json] [-admin URL] [-token TOKEN]
 
 DESCRIPTION
     Prints the nodes that this one hears, with the load and the clients they
-    tell of, the round trip, how old their newest mark was when it came, and
-    how far their clocks are from this one's; then the links; then the regions
-    that are configured and not heard.
+    tell of, the round trip, how old their newest mark was when it came, how
+    many of their messages were lost on the way here for good, and how far their
+    clocks are from this one's; then the links; then the regions that are
+    configured and not heard.
 
 FLAGS
     -json           print what the admin port answered
 ` + adminPage + `
 
 EXAMPLE
-    $ chappe regions show`,
+    $ chappe regions`,
 	setup: func(f *flags) func(*env, []string) error {
 		flags, asJSON := newAdminFlags(f), f.Bool("json", false, "")
 		return func(e *env, args []string) error {
@@ -131,7 +137,7 @@ EXAMPLE
 
 func writeRegions(w io.Writer, all *admin.Regions) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "REGION\tNODE\tSTATE\tCLIENTS\tLOAD\tRTT\tLAG\tCLOCK\tURL")
+	fmt.Fprintln(t, "REGION\tNODE\tSTATE\tCLIENTS\tLOAD\tRTT\tLAG\tLOST\tCLOCK\tURL")
 	for _, m := range all.Members {
 		state := "up"
 		switch {
@@ -140,7 +146,7 @@ func writeRegions(w io.Writer, all *admin.Regions) error {
 		case !m.Up:
 			state = "not heard"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%.2f\t%s\t%s\t%s\t%s\n", m.Region, m.Node, state, m.Clients, m.Load, round(m.RTT), round(m.Lag), round(m.Clock), m.URL)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%.2f\t%s\t%s\t%d\t%s\t%s\n", m.Region, m.Node, state, m.Clients, m.Load, round(m.RTT), round(m.Lag), m.Lost, round(m.Clock), m.URL)
 	}
 	for _, l := range all.Links {
 		state := "up"

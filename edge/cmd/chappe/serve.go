@@ -31,7 +31,8 @@ DESCRIPTION
 
 FLAGS
     -config FILE    the file, else $CHAPPE_CONFIG; without either the variables
-                    alone count
+                    alone count. Several have commas between them: what a later
+                    one says counts, and paths are relative to the first
 
 EXIT STATUS
     0 after a signal; 1 if a server failed or a port is taken; 2 if the
@@ -42,7 +43,8 @@ EXIT STATUS
 			if err := none(args); err != nil {
 				return err
 			}
-			c, err := e.load(config.Source{Path: path(e)})
+			source := config.Source{Path: path(e)}
+			c, err := e.load(source)
 			if err != nil {
 				return err
 			}
@@ -50,7 +52,10 @@ EXIT STATUS
 			for _, w := range c.Warnings() {
 				logger.Warn(w)
 			}
+			stop := func() {}
+			defer func() { stop() }()
 			return e.serve(edge.Options{Config: c, Logger: logger}, "set another in the configuration", func(n *edge.Node) error {
+				stop = hangups(func() { e.reload(n, source, logger) })
 				logger.Info("serving", "version", versionLine(), "region", c.Region, "client", n.ClientAddr().String(), "admin", n.AdminAddr().String())
 				return nil
 			})
@@ -83,6 +88,24 @@ func (e *env) serve(o edge.Options, taken string, started func(*edge.Node) error
 		return err
 	}
 	return n.Run(ctx)
+}
+
+// reload takes in a configuration that has changed.
+func (e *env) reload(n *edge.Node, source config.Source, logger *slog.Logger) {
+	c, err := e.load(source)
+	if err != nil {
+		logger.Error("the configuration has faults; nothing has changed", "err", err)
+		return
+	}
+	restart, err := n.Reload(c)
+	if err != nil {
+		logger.Error("the configuration is not taken; nothing has changed", "err", err)
+		return
+	}
+	for _, key := range restart {
+		logger.Warn("a change that needs a restart", "key", key)
+	}
+	logger.Info("the configuration is taken in")
 }
 
 func newLogger(w io.Writer, l config.Log) *slog.Logger {

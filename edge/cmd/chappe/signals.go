@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 )
 
@@ -29,5 +30,22 @@ func interrupts(parent context.Context, again func()) (ctx context.Context, stop
 		close(signals)
 		<-done
 		cancel()
+	}
+}
+
+// hangups calls again at every SIGHUP, one at a time. stop gives the signal back.
+func hangups(again func()) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	var run sync.WaitGroup
+	run.Go(func() {
+		for range signals {
+			again()
+		}
+	})
+	return func() {
+		signal.Stop(signals)
+		close(signals)
+		run.Wait()
 	}
 }

@@ -1,5 +1,5 @@
 import { env } from './env.js'
-import { get, within } from './http.js'
+import { get } from './http.js'
 import type { Kind, Link } from './link.js'
 import type { Machine } from './machine.js'
 import { remember } from './memory.js'
@@ -20,9 +20,10 @@ export async function improve(m: Machine, link: Link): Promise<boolean> {
   }
   if (!m.o.nearest) return false
   const urls = [...new Set([...m.o.urls, ...acceptable(base, await regions(base))])]
-  const best = urls.length > 1 && (await nearest(urls, base))
+  const near = urls.length > 1 ? await nearest(urls, base) : []
+  const [best] = near
   if (!best) return false
-  m.pacer.home = [...new Set([best, ...m.pacer.home])]
+  m.pacer.home = [...new Set([...near, ...m.o.urls])]
   remember(m.o.urls[0]!, { home: best, settled: env.now() + 6 * 3_600_000 })
   return best !== base && swap(m, link, kind, best)
 }
@@ -40,24 +41,21 @@ async function swap(m: Machine, link: Link, kind: Kind, base: string): Promise<b
 
 /** The URLs that a relay tells, best first. */
 async function regions(base: string): Promise<string[]> {
-  const [signal, cancel] = within(3000)
   try {
-    const { regions } = await (await get(base, '/.well-known/chappe', signal)).json()
+    const { regions } = await (await get(base, '/.well-known/chappe')).json()
     return regions.slice(0, candidates).map((r: { url: string }) => r.url)
   } catch {
     return []
-  } finally {
-    cancel()
   }
 }
 
 /**
- * The URL to use: of two requests to each the second, warm one counts, weighed
- * by load, for not everybody may flock to the nearest one. Who needs twice the
- * time of the best is not waited for. The present one stays unless another is
- * better by a fifth.
+ * The URLs that answer, the best first: of two requests to each the second, warm
+ * one counts, weighed by load, for not everybody may flock to the nearest one.
+ * Who needs twice the time of the best is not waited for. The present one stays
+ * the best unless another is better by a fifth.
  */
-export async function nearest(urls: string[], here: string): Promise<string | undefined> {
+export async function nearest(urls: string[], here: string): Promise<string[]> {
   const abort = new AbortController()
   const began = env.now()
   const scores = new Map<string, number>()
@@ -74,6 +72,6 @@ export async function nearest(urls: string[], here: string): Promise<string | un
     }),
   )
   cancel?.()
-  const [best] = [...scores].sort((a, b) => a[1] - b[1])
-  return best && best[1] > scores.get(here)! * hysteresis ? here : best?.[0]
+  if (scores.has(here)) scores.set(here, scores.get(here)! * hysteresis)
+  return [...scores].sort((a, b) => a[1] - b[1]).map(([url]) => url)
 }

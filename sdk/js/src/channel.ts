@@ -1,6 +1,7 @@
 import { ChappeError, closed } from './errors.js'
 import type { Consumer, SubOptions } from './feed.js'
-import { call, type Machine } from './machine.js'
+import { Handlers } from './handlers.js'
+import type { Machine } from './machine.js'
 import { Trail } from './position.js'
 import { publish } from './publish.js'
 import { bytesOf, type Frame, type Member } from './wire.js'
@@ -107,7 +108,7 @@ export function messageOf({ channel, stamp, id, key, event, from, data, enc }: F
 
 export const gapOf = ({ channels = [], count = 0, reason }: Frame): Gap => ({ type: 'gap', channels, count, reason })
 
-interface Handlers<T> {
+interface Events<T> {
   message: (m: Message<T>) => void
   gap: (g: Gap) => void
   presence: (p: Presence) => void
@@ -138,7 +139,7 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
   o: ChannelOptions
   private taken: Trail
   private queue: Item[] = []
-  private handlers = new Map<string, Set<(e: any) => void>>()
+  private handlers = new Handlers()
   private wake: (() => void)[] = []
   private started: Promise<void> | undefined
   private grant!: [yes: () => void, no: (e: Error) => void]
@@ -189,9 +190,8 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
   }
 
   /** Calls f for each event. `message` handlers get what a loop would. */
-  on<K extends keyof Handlers<T>>(what: K, f: Handlers<T>[K]): this {
-    if (!this.handlers.has(what)) this.handlers.set(what, new Set())
-    this.handlers.get(what)!.add(f)
+  on<K extends keyof Events<T>>(what: K, f: Events<T>[K]): this {
+    this.handlers.of(what).add(f)
     if (what === 'presence') this.o.presence = true
     if (what !== 'error') void this.subscribe()
     if (what === 'message') for (let e = this.take(); e; e = this.take()) this.emit(e.type, e)
@@ -199,8 +199,8 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
   }
 
   /** Undoes `on`. */
-  off<K extends keyof Handlers<T>>(what: K, f: Handlers<T>[K]): this {
-    this.handlers.get(what)?.delete(f)
+  off<K extends keyof Events<T>>(what: K, f: Events<T>[K]): this {
+    this.handlers.of(what).delete(f)
     return this
   }
 
@@ -264,7 +264,7 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
     const event: ChannelEvent =
       f.t === 'msg' ? messageOf(f) : f.t === 'gap' ? gapOf(f) : { type: 'presence', channel, action, members }
     this.queue.push({ event })
-    if (this.handlers.get('message')?.size) return this.emit(event.type, this.take())
+    if (this.handlers.of('message').size) return this.emit(event.type, this.take())
     this.wakeAll()
     if (this.queue.length >= (this.o.buffer || 1024)) {
       this.paused = true
@@ -292,7 +292,7 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
     this.grant[1](e)
     this.wakeAll()
     if (quiet) return
-    if (this.handlers.get('error')?.size) this.started = undefined
+    if (this.handlers.of('error').size) this.started = undefined
     this.emit('error', e)
   }
 
@@ -317,8 +317,8 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
   }
 
   private emit(what: string, e: unknown): void {
-    call(this.handlers.get(what), e)
-    if (what === 'gap') this.m.emit(what, e)
+    this.handlers.call(what, e)
+    if (what === 'gap') this.m.handlers.call(what, e)
   }
 
   private wakeAll(): void {

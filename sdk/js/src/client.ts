@@ -76,13 +76,13 @@ export class Chappe {
 
   /** Calls f for each event. */
   on<K extends keyof ClientEvents>(what: K, f: ClientEvents[K]): this {
-    this.m.on(what, f)
+    this.m.handlers.of(what).add(f)
     return this
   }
 
   /** Undoes `on`. */
   off<K extends keyof ClientEvents>(what: K, f: ClientEvents[K]): this {
-    this.m.off(what, f)
+    this.m.handlers.of(what).delete(f)
     return this
   }
 

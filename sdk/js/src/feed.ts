@@ -73,7 +73,7 @@ export class Feed {
     for (const c of this.active) {
       if (f.t === 'msg') {
         const missing = c.got.message(f.channel, f.stamp)
-        if (missing === undefined) continue
+        if (missing === undefined || c.got.again(f)) continue
         if (missing > 0 && lossy && this.wish('via') === 'datagram') c.push({ t: 'gap', channels: [this.name], count: missing, reason: 'lossy' })
       } else if (f.t === 'gap' ? repeated(c.got, f) : !c.o.presence) continue
       c.push(f)

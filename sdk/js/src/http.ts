@@ -1,7 +1,7 @@
 import { env } from './env.js'
 
-/** Makes a request to a relay. */
-export function get(base: string, path: string, signal: AbortSignal, o: RequestInit & { token?: string } = {}): Promise<Response> {
+/** Makes a request to a relay; it fails after 3 s, or with the signal. */
+export function get(base: string, path: string, signal = AbortSignal.timeout(3000), o: RequestInit & { token?: string } = {}): Promise<Response> {
   const { token, headers, ...init } = o
   return env.fetch(base + path, {
     credentials: 'omit',
@@ -10,11 +10,4 @@ export function get(base: string, path: string, signal: AbortSignal, o: RequestI
     headers: { ...headers, ...(token && { Authorization: `Bearer ${token}` }) } as HeadersInit,
     ...init,
   })
-}
-
-/** A signal that aborts after ms, or with another one; and what stops the clock. */
-export function within(ms: number, other?: AbortSignal): [AbortSignal, () => void] {
-  const abort = new AbortController()
-  other?.addEventListener('abort', () => abort.abort())
-  return [abort.signal, env.after(ms, () => abort.abort())]
 }

@@ -195,12 +195,6 @@ export abstract class Link {
     if (blind) feed.deliver({ t: 'gap', channels: [feed.name], reason: 'lossy' })
   }
 
-  /** The place of a subscription that the relay made by itself, from the token. */
-  protected gift(feed: Feed): string | undefined {
-    const from = this.granted.get(feed.name)
-    return from && !feed.cursor() && !feed.wish('last') ? this.told || from : undefined
-  }
-
   private refused(f: Frame): void {
     const error = new ChappeError(f.code, f.text, advice(f.retry_ms))
     if (f.ref && this.m.settle(f.ref, undefined, error)) return

@@ -3,6 +3,7 @@ import { improve } from './better.js'
 import { env } from './env.js'
 import { ChappeError, closed, lossOf, type Loss } from './errors.js'
 import { Feed, type Consumer } from './feed.js'
+import { Handlers } from './handlers.js'
 import type { Kind, Link } from './link.js'
 import { recall, remember } from './memory.js'
 import { Pacer } from './pace.js'
@@ -57,6 +58,7 @@ const elsewhere = lossOf('another tab has the connection', { drained: true })
 /** Connects, stays, and comes back (docs/clients.md). */
 export class Machine {
   readonly feeds = new Map<string, Feed>()
+  readonly handlers = new Handlers()
   readonly auth: Credentials
   readonly pacer: Pacer
   state: State = { phase: 'idle' }
@@ -68,7 +70,6 @@ export class Machine {
   /** Ends the race that is under way. */
   stop = (_loss?: Loss) => {}
   private readonly pending = new Map<number, Request>()
-  private readonly listeners = new Map<string, Set<(v: any) => void>>()
   private ref = 0
   private running = false
   private over: Error | undefined
@@ -99,25 +100,10 @@ export class Machine {
     )
   }
 
-  // --- events
-
-  on(what: string, f: (v: any) => void): void {
-    if (!this.listeners.has(what)) this.listeners.set(what, new Set())
-    this.listeners.get(what)!.add(f)
-  }
-
-  off(what: string, f: (v: any) => void): void {
-    this.listeners.get(what)?.delete(f)
-  }
-
-  emit(what: string, v: unknown): void {
-    call(this.listeners.get(what), v)
-  }
-
   private set(s: State): void {
     const still = s.phase === 'idle' && this.state.phase === 'idle'
     this.state = s
-    if (!still) this.emit('state', s)
+    if (!still) this.handlers.call('state', s)
     this.tabs?.tell(s)
   }
 
@@ -354,18 +340,5 @@ export class Machine {
 
   close(): void {
     this.finish(closed())
-  }
-}
-
-/** Calls handlers of the application: what they throw is reported as theirs, and stops nothing here. */
-export function call(all: Iterable<(v: any) => void> | undefined, v: unknown): void {
-  for (const f of [...(all ?? [])]) {
-    try {
-      f(v)
-    } catch (e) {
-      queueMicrotask(() => {
-        throw e
-      })
-    }
   }
 }

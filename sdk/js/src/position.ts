@@ -5,6 +5,7 @@
  * strings is comparing numbers; with its shard as a ninth, where a pattern spans
  * shards. A tick of Infinity is an origin that has ended.
  */
+import type { Frame } from './wire.js'
 
 const unb64 = (text: string) => atob(text.replace(/-/g, '+').replace(/_/g, '/'))
 const char = String.fromCharCode
@@ -101,13 +102,14 @@ export class Position {
       const o = take(8)
       origins.push(o)
       p.ticks.set(o, tick())
-      if (version === 2) p.seqs.set(o, uint())
+      if (version === 2 || version === 4) p.seqs.set(o, uint())
     }
     for (let n = uint(); n > 0; n--) {
       const k = origins[uint()] + take(1)
       p.ticks.set(k, tick())
     }
-    if (at !== raw.length || check(raw) !== all.slice(-2) || (version !== 1 && version !== 2)) bad()
+    // What versions 3 and 4 have behind it is for the relay alone.
+    if ((version < 3 && at !== raw.length) || check(raw) !== all.slice(-2) || !version || version > 4) bad()
     return p
   }
 }
@@ -122,6 +124,9 @@ export class Trail {
   /** Told by the relay and not merged yet: the newest covers all that it told before. */
   private next = ''
 
+  /** The stamps of publications with an id, the newest 1024. */
+  private readonly seen = new Map<string, string>()
+
   constructor(private readonly name: string) {}
 
   /** Sets where the stream begins. Throws what is not a cursor. */
@@ -132,6 +137,21 @@ export class Trail {
 
   progress(cursor: string): void {
     this.next = cursor
+  }
+
+  /** Whether a message is a copy of one that came before, under the stamp of another origin (CLIENTS §5). */
+  again({ channel, id, from, data, stamp }: Frame): boolean {
+    if (!id) return false
+    const { seen } = this
+    const text = JSON.stringify([channel, id, from, data])
+    const key = text.slice(0, 999) + text.length
+    const [origin, tick] = stamp.split('.')
+    const [was, then] = seen.get(key)?.split('.') ?? []
+    if (was && tick - +then! < 12e7) return was !== origin
+    seen.delete(key)
+    seen.set(key, stamp)
+    if (seen.size > 1024) seen.delete(seen.keys().next().value!)
+    return false
   }
 
   /** Moves behind a message. undefined: it was there before. Else how many numbers of its channel were skipped: the network may lose datagrams. */

@@ -9,7 +9,7 @@ import { enclose } from './wire.js'
 /** Publishes a message; a relay that is draining or overloaded is asked again when it says. */
 export async function publish(m: Machine, channel: string, data: unknown, { signal, ttl, ...rest }: PublishOptions = {}): Promise<Ack> {
   // What was cut off is sent again, and must be known for a repeat.
-  const id = Array.from({ length: 32 }, () => Math.floor(env.random() * 16).toString(16)).join('')
+  const id = [0, 0, 0].map(() => env.random().toString(36).slice(2)).join('')
   const frame = { t: 'pub', channel, id, ...rest, ttl_ms: ttl && Math.ceil(ttl), ...enclose(data) }
   for (let n = 0; ; n++) {
     try {

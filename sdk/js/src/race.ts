@@ -1,6 +1,6 @@
 import { env } from './env.js'
 import { ChappeError, advice, lossOf, type Loss } from './errors.js'
-import { get, within } from './http.js'
+import { get } from './http.js'
 import type { Kind, Link } from './link.js'
 import type { Machine } from './machine.js'
 import { recall, remember } from './memory.js'
@@ -15,18 +15,15 @@ export interface Probe {
 }
 
 /** undefined: nobody answers. */
-export async function probe(base: string, other?: AbortSignal): Promise<Probe | undefined> {
-  const [signal, cancel] = within(3000, other)
+export async function probe(base: string, signal?: AbortSignal): Promise<Probe | undefined> {
   try {
     const r = await get(base, '/v1/probe', signal)
     if (!r.ok) return undefined
     const p: Probe = await r.json()
-    if (p.hashes) remember(base, { hashes: p.hashes })
+    remember(base, { hashes: p.hashes ?? [] })
     return p
   } catch {
     return undefined
-  } finally {
-    cancel()
   }
 }
 
@@ -48,7 +45,7 @@ export const race = (m: Machine, base: string): Promise<Loss | undefined> =>
     const { lost } = m
     const kinds = m.tabs?.follower ? (['tab'] as Kind[]) : order(m, base)
     // How long each has before the next one is tried beside it.
-    const patience = !lost ? 1000 : lost.silent ? 1000 : lost.drained || lost.delay ? 5000 : 2000
+    const patience = !lost ? 1000 : lost.silent ? 300 : lost.drained || lost.delay ? 5000 : 2000
     const running = new Set<Link>()
     let cancel = () => {}
     let done = false
@@ -94,7 +91,8 @@ export const race = (m: Machine, base: string): Promise<Loss | undefined> =>
 /** Transports for base, the best guess first. */
 function order(m: Machine, base: string): Kind[] {
   const { kind, udp = 0 } = recall(base)
-  const all = usable(m, base).filter((k) => k !== 'wt' || udp > env.now())
+  let all = usable(m, base)
+  if (all[1]) all = all.filter((k) => k !== 'wt' || udp > env.now())
   const at = all.indexOf(kind!)
   if (at < 0) return all
   // The one that did last time; when it does no more, one step down after the other.

@@ -1,6 +1,6 @@
 import { env } from './env.js'
 import { ChappeError, lossOfAnswer } from './errors.js'
-import { get, within } from './http.js'
+import { get } from './http.js'
 import type { Link } from './link.js'
 import { backoff } from './pace.js'
 import type { Frame } from './wire.js'
@@ -28,10 +28,9 @@ export async function post(link: Link, { frame, settle }: Request): Promise<void
   let renewed = false
   for (let n = 0; m.link === link && m.waits(ref); n++) {
     let delay = 0
-    const [signal, cancel] = within(10_000)
     try {
       const token = await m.auth.bearer()
-      const r = await get(link.base, path, signal, { ...init, token })
+      const r = await get(link.base, path, AbortSignal.timeout(10_000), { ...init, token })
       const text = await r.text()
       if (r.ok) {
         const f = JSON.parse(text)
@@ -48,8 +47,6 @@ export async function post(link: Link, { frame, settle }: Request): Promise<void
       delay = loss.delay!
     } catch {
       // nobody answered, or no token was to be had
-    } finally {
-      cancel()
     }
     await sleep(delay || backoff(n))
   }

@@ -3,6 +3,8 @@ import { lossOfAnswer, lossOfClose } from './errors.js'
 import type { Feed } from './feed.js'
 import { Link, connectTimeout, type Kind } from './link.js'
 import type { Machine } from './machine.js'
+import { recall } from './memory.js'
+import { probe } from './race.js'
 import type { Request } from './request.js'
 import type { Frame } from './wire.js'
 
@@ -59,6 +61,7 @@ export class SocketLink extends Link {
   private async connect(): Promise<void> {
     // The token first: a connection that waits for one would be closed.
     const shown = this.kind === 'tab' ? {} : await this.m.auth.show()
+    if (this.kind === 'wt' && !recall(this.base).hashes) await probe(this.base)
     if (this.ended) return
     this.pipe = this.dial(this.base, {
       open: () => {
@@ -118,12 +121,7 @@ export class SocketLink extends Link {
     const wanted = this.m.wants()
     for (const [feed, sub] of this.subs) if (!wanted.includes(feed) || sub.terms !== feed.terms) this.leave(feed)
     for (const feed of wanted) {
-      if (this.subs.has(feed)) continue
-      const gift = this.gift(feed)
-      if (gift) {
-        this.subs.set(feed, { ref: 0, terms: feed.terms })
-        this.stand(feed, gift)
-      } else this.send({ t: 'sub', ...this.wish(feed) })
+      if (!this.subs.has(feed)) this.send({ t: 'sub', ...this.wish(feed) })
     }
   }
 

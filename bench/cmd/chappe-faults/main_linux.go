@@ -1,0 +1,158 @@
+// Command chappe-faults breaks three regions under load and judges what their
+// clients saw (package faults). It wants Linux, root and the ip command; what
+// cannot be run is reported as not run, by name.
+//
+//	chappe-faults [-out DIR] [-chappe BINARY] [-small] [-only NAME,NAME] [-runs N]
+//
+// A run that is there already is not repeated: ended in the middle, it goes on
+// where it was. It exits with 1 if a promise was broken.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/chappe-relay/chappe/bench/faults"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// small is what CI runs.
+var small = []string{"calm", "kill", "kill-region", "partition-5s", "one-way-1s", "pause-1s"}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	f := flag.NewFlagSet("chappe-faults", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	out := f.String("out", "faults", "where results go, a file each")
+	binary := f.String("chappe", "", "the binary; built if not given")
+	few := f.Bool("small", false, "a few cases, once each, with few clients")
+	only := f.String("only", "", "names of cases")
+	runs := f.Int("runs", 0, "runs of each case; 0: as many as the case says")
+	keep := f.Bool("keep", false, "keep logs, stores and events of runs that pass")
+	if f.Parse(args) != nil {
+		return 2
+	}
+	fail := func(err error) int {
+		fmt.Fprintln(stderr, "chappe-faults:", err)
+		return 2
+	}
+	dir, err := filepath.Abs(*out)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
+	if err != nil {
+		return fail(err)
+	}
+	if *binary == "" {
+		*binary = filepath.Join(dir, "chappe")
+		c := exec.CommandContext(ctx, "go", "build", "-o", *binary, "github.com/chappe-relay/chappe/edge/cmd/chappe")
+		if text, err := c.CombinedOutput(); err != nil {
+			return fail(fmt.Errorf("build: %w: %s", err, text))
+		}
+	}
+	rig := &faults.Rig{Binary: *binary, Dir: dir, Keep: *keep, Load: faults.Load{Readers: 2000, Fanout: 20, Rate: 500}, Calm: 20 * time.Second}
+	if *few {
+		rig.Load, rig.Calm = faults.Load{Readers: 60, Fanout: 10, Rate: 60}, 6*time.Second
+	}
+	var results []*faults.Result
+	for _, k := range faults.Cases() {
+		if *only != "" && !slices.Contains(strings.Split(*only, ","), k.Name) || *only == "" && *few && !slices.Contains(small, k.Name) {
+			continue
+		}
+		n := k.Runs
+		if *few {
+			n = 1
+		}
+		if *runs > 0 {
+			n = *runs
+		}
+		for seed := range uint64(n) {
+			r, there := rig.Saved(k, seed)
+			if !there {
+				r = rig.Run(ctx, k, seed)
+				if ctx.Err() != nil {
+					return fail(ctx.Err())
+				}
+				if err := rig.Save(r); err != nil {
+					return fail(err)
+				}
+				fmt.Fprintln(stderr, line(r))
+			}
+			results = append(results, r)
+		}
+	}
+	return summary(stdout, results)
+}
+
+func line(r *faults.Result) string {
+	state := "ok"
+	switch {
+	case r.NotRun != "":
+		state = "not run: " + r.NotRun
+	case r.Failed != "":
+		state = "failed: " + r.Failed
+	case len(r.Violations) > 0:
+		state = fmt.Sprint("violations: ", r.Violations)
+	}
+	return fmt.Sprintf("%s %d: %s (%s)", r.Case, r.Seed, state, r.Took.Round(time.Second))
+}
+
+func summary(w io.Writer, results []*faults.Result) int {
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "CASE\tRUNS\tOK\tNOT RUN\tPUBLISHED\tDELIVERED\tGAPS\tINTERRUPTED p99\tVIOLATIONS")
+	code := 0
+	var names []string
+	by := map[string][]*faults.Result{}
+	for _, r := range results {
+		if by[r.Case] == nil {
+			names = append(names, r.Case)
+		}
+		by[r.Case] = append(by[r.Case], r)
+	}
+	for _, name := range names {
+		var ok, not, pubs, got, gaps, bad int
+		var worst time.Duration
+		for _, r := range by[name] {
+			switch {
+			case r.OK():
+				ok++
+			case r.NotRun != "":
+				not++
+			default:
+				code = 1
+			}
+			pubs, got, gaps = pubs+r.Publications, got+r.Deliveries, gaps+r.Gaps
+			worst = max(worst, r.Interrupt)
+			for _, n := range r.Violations {
+				bad += n
+			}
+		}
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%d\n", name, len(by[name]), ok, not, pubs, got, gaps, worst.Round(10*time.Millisecond), bad)
+	}
+	t.Flush()
+	for _, r := range results {
+		if r.Failed != "" || len(r.Violations) > 0 || r.NotRun != "" {
+			fmt.Fprintln(w, line(r))
+			for _, v := range r.Examples {
+				fmt.Fprintf(w, "  %d %s %s: %s\n", v.At, v.Rule, v.Who, v.Text)
+			}
+		}
+	}
+	return code
+}

@@ -1,0 +1,22 @@
+// Package history keeps channels with history on disk, and brings them back.
+//
+// Each node keeps, in a JetStream of its own, one stream per origin: its own, and
+// a copy of every other's. The copies are written from what the mesh delivers,
+// which is already in order, without holes that are not told, and repaired from
+// whoever has it; so there is one way of replication and not two, a node that
+// was away catches up as fast as the links carry, and no quorum is anywhere. (A
+// JetStream mirror takes 14 to 18 s to flow again after its origin restarted.)
+//
+//	stream   H<origin>             file storage, one per life of a node
+//	subject  h.<origin>.<shard>    a batch of records of one shard, in order
+//	         h.<origin>.end        the life is over; the last sseq of each shard
+//
+// Messages are batched: what is said within a few milliseconds is one write, and
+// one index entry in memory. A batch names its origin and shard and has a
+// checksum: files that were swapped or damaged bring nothing false. What the
+// store should have and has not shows as a hole in the numbers of a shard: it is
+// told to readers as a gap, logged and counted.
+//
+// Goroutines: Run owns the only writer. Save, Lose and End append to a bounded
+// queue; Fetch reads on a few goroutines of its own.
+package history

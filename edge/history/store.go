@@ -1,0 +1,246 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/chappe-relay/chappe/edge/mesh"
+	"github.com/chappe-relay/chappe/relay/log"
+	"github.com/chappe-relay/chappe/relay/node"
+	"github.com/chappe-relay/chappe/relay/position"
+)
+
+// Config of a Store.
+type Config struct {
+	Dir    string        // made if need be
+	Node   string        // who writes here: region.node. Streams of another's origins are copies
+	Age    time.Duration // the longest that a namespace keeps
+	Size   int64         // bytes on disk per origin; 0: 1 GiB
+	Sync   bool          // fsync before a message counts as stored
+	Queue  int64         // bytes that may wait to be written; 0: 64 MiB
+	Ack    time.Duration // how long an acknowledgement is waited for; 0: 5 s
+	Logger *slog.Logger  // nil: silent
+
+	Peers   Peers       // the other nodes; nil if there are none
+	Regions func() bool // whether some of them are in other regions; nil: no
+}
+
+// Peers are the other nodes, as the ledger sees them. *mesh.Mesh is one.
+type Peers interface {
+	Note(topic string, body []byte) bool
+	NoteTo(origin position.Origin, topic string, body []byte) bool
+}
+
+func (c Config) filled() Config {
+	if c.Size == 0 {
+		c.Size = 1 << 30
+	}
+	if c.Queue == 0 {
+		c.Queue = 64 << 20
+	}
+	if c.Ack == 0 {
+		c.Ack = 5 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Store keeps messages on disk. It is a node.Store and a session.Ledger.
+type Store struct {
+	// Static after Open.
+	cfg    Config
+	wake   chan struct{}
+	reads  chan struct{} // a place per fetch that is served
+	ledger ledger
+	counts counters
+
+	disk    atomic.Pointer[disk]
+	failing atomic.Bool // what is written does not get there
+	urgent  atomic.Bool // somebody waits: no time to collect a batch
+
+	mu      sync.Mutex
+	queue   []item
+	bytes   int64
+	broken  bool // something was dropped, and not said yet
+	lanes   map[lane]*laneIndex
+	streams map[position.Origin]bool
+	ended   map[position.Origin]bool // nothing is written for them any more
+}
+
+// disk is an open directory.
+type disk struct {
+	*mesh.Disk
+	js jetstream.JetStream
+}
+
+// Open opens the store in its directory. A directory that cannot be read is put
+// aside, logged and counted, and a new one is begun: what was in it is asked of
+// the other nodes, and what they do not have is told as lost.
+func Open(cfg Config) (*Store, error) {
+	s := &Store{
+		cfg: cfg.filled(), wake: make(chan struct{}, 1), reads: make(chan struct{}, 4),
+		lanes: make(map[lane]*laneIndex), streams: make(map[position.Origin]bool), ended: make(map[position.Origin]bool),
+	}
+	s.ledger.init(s)
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("history: %w", err)
+	}
+	err := s.open()
+	if err == nil {
+		return s, nil
+	}
+	streams := filepath.Join(cfg.Dir, "jetstream")
+	aside := streams + time.Now().UTC().Format(".damaged-20060102-150405.000")
+	s.cfg.Logger.Error("history cannot be read and is put aside", "err", err, "aside", aside)
+	s.counts.damaged.Add(1)
+	if err := os.Rename(streams, aside); err != nil {
+		return nil, fmt.Errorf("history: %w", err)
+	}
+	if err := s.open(); err != nil {
+		return nil, fmt.Errorf("history: %w", err)
+	}
+	return s, nil
+}
+
+// open opens the directory, again if need be. Reads that are under way in one that
+// was open fail, and are asked again.
+func (s *Store) open() error {
+	if old := s.disk.Load(); old != nil {
+		old.Close()
+	}
+	d, err := mesh.OpenDisk(mesh.DiskOptions{Dir: s.cfg.Dir, Sync: s.cfg.Sync, Logger: s.cfg.Logger})
+	if err != nil {
+		return err
+	}
+	js, err := jetstream.New(d.Conn(), jetstream.WithDefaultTimeout(writeTimeout))
+	if err != nil {
+		d.Close()
+		return err
+	}
+	s.disk.Store(&disk{d, js})
+	return nil
+}
+
+// Close ends the store. Run has ended before, or was never called.
+func (s *Store) Close() { s.disk.Load().Close() }
+
+func streamName(o position.Origin) string { return fmt.Sprintf("H%016x", uint64(o)) }
+
+func (l lane) subject() string { return fmt.Sprintf("h.%016x.%d", uint64(l.origin), l.shard) }
+
+func endSubject(o position.Origin) string { return fmt.Sprintf("h.%016x.end", uint64(o)) }
+
+// ownerKey is in a stream's metadata.
+const ownerKey = "node"
+
+// margin is how much longer than the window messages are kept on disk: clocks
+// differ, and a relay applies the window itself.
+const margin = 15 * time.Minute
+
+// ensure makes the stream of an origin.
+func (s *Store) ensure(ctx context.Context, o position.Origin, own bool) error {
+	s.mu.Lock()
+	known := s.streams[o]
+	s.mu.Unlock()
+	if known {
+		return nil
+	}
+	meta := map[string]string{}
+	if own {
+		meta[ownerKey] = s.cfg.Node
+		if err := s.born(o); err != nil {
+			return err
+		}
+	}
+	name := streamName(o)
+	_, err := s.disk.Load().js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: name, Subjects: []string{"h." + strings.TrimPrefix(name, "H") + ".>"},
+		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
+		MaxAge: s.cfg.Age + margin, MaxBytes: s.cfg.Size, MaxMsgs: -1, AllowDirect: true,
+		Duplicates: 100 * time.Millisecond, Metadata: meta,
+	})
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", name, err)
+	}
+	s.mu.Lock()
+	s.streams[o] = true
+	s.mu.Unlock()
+	return nil
+}
+
+// Save implements node.Store.
+func (s *Store) Save(m *log.Message) { s.put(item{message: m}) }
+
+// Lose implements node.Store.
+func (s *Store) Lose(l node.Lost) { s.put(item{lost: &l}) }
+
+// End implements node.Store.
+func (s *Store) End(e node.End) { s.put(item{end: &e}) }
+
+func (s *Store) put(it item) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bytes > s.cfg.Queue {
+		s.counts.dropped.Add(1)
+		s.broken = true
+		return
+	}
+	s.queue = append(s.queue, it)
+	s.bytes += it.size()
+	if len(s.queue) == 1 {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (s *Store) take() []item {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := s.queue
+	s.queue, s.bytes = nil, 0
+	if s.broken {
+		s.broken = false
+		s.cfg.Logger.Error("history: messages came faster than the disk takes them; they are in memory only", "dropped", s.counts.dropped.Load())
+	}
+	return q
+}
+
+// originOf reads the name of a stream.
+func originOf(name string) (position.Origin, bool) {
+	if len(name) != 17 || name[0] != 'H' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(name[1:], 16, 64)
+	return position.Origin(n), err == nil
+}
+
+var errGone = errors.New("no longer kept")
+
+// get reads the batch of a lane at or after a stream sequence.
+func (d *disk) get(ctx context.Context, o position.Origin, seq uint64, subject string) (*jetstream.RawStreamMsg, error) {
+	stream, err := d.js.Stream(ctx, streamName(o))
+	if err != nil {
+		return nil, err
+	}
+	m, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(subject))
+	if errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, nats.ErrMsgNotFound) {
+		return nil, errGone
+	}
+	return m, err
+}

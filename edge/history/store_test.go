@@ -1,0 +1,423 @@
+package history
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chappe-relay/chappe/relay/identity"
+	"github.com/chappe-relay/chappe/relay/log"
+	"github.com/chappe-relay/chappe/relay/namespace"
+	"github.com/chappe-relay/chappe/relay/node"
+	"github.com/chappe-relay/chappe/relay/position"
+	"github.com/chappe-relay/chappe/relay/wire"
+)
+
+type nobody struct{}
+
+func (nobody) Shards() int        { return 1 }
+func (nobody) Wake(int, *log.Log) {}
+
+var table = namespace.NewTable(map[string]namespace.Options{
+	"h": {History: true, Anonymous: identity.All, Entries: 1 << 20, Bytes: 1 << 30, Age: time.Hour},
+})
+
+// rig is one life of a node on a directory.
+type rig struct {
+	t     testing.TB
+	store *Store
+	node  *node.Node
+	logs  *lines
+	end   func()
+}
+
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) has(part string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.text.String(), part)
+}
+
+func live(t testing.TB, dir string, origin position.Origin, tune ...func(*Config)) *rig {
+	t.Helper()
+	r := &rig{t: t, logs: &lines{}}
+	cfg := Config{Dir: dir, Node: "eu.n1", Age: time.Hour, Logger: slog.New(slog.NewTextHandler(r.logs, nil))}
+	for _, f := range tune {
+		f(&cfg)
+	}
+	var err error
+	if r.store, err = Open(cfg); err != nil {
+		t.Fatal(err)
+	}
+	nc := nodeConfig(origin)
+	nc.Store = r.store
+	nc.Standing, _ = node.Histories(table)
+	r.node = node.New(nc)
+	if err := r.store.Recall(t.Context(), r.node); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var run sync.WaitGroup
+	run.Go(func() {
+		if err := r.store.Run(ctx, r.node.Self); err != nil {
+			t.Error(err)
+		}
+	})
+	var once sync.Once
+	r.end = func() {
+		once.Do(func() {
+			stop()
+			run.Wait()
+			r.store.Close()
+		})
+	}
+	t.Cleanup(r.end)
+	return r
+}
+
+func nodeConfig(origin position.Origin) node.Config {
+	return node.Config{
+		Origin: origin, Now: func() uint64 { return uint64(time.Now().UnixMicro()) }, Table: table, Waker: nobody{},
+		Window: time.Hour, Budget: 1 << 30,
+	}
+}
+
+// publish publishes and waits until all of it is stored.
+func (r *rig) publish(channel string, n int) (last node.Receipt) {
+	r.t.Helper()
+	for i := range n {
+		last = r.node.Publish(node.Publication{Msg: wire.Msg{Channel: channel, Data: fmt.Appendf(nil, "%s %d", channel, i)}})
+	}
+	r.stored(last)
+	return last
+}
+
+func (r *rig) stored(last node.Receipt) {
+	r.t.Helper()
+	done := make(chan *wire.Err, 1)
+	r.store.Await(last, false, func(err *wire.Err) { done <- err })
+	if err := <-done; err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// read returns the payloads that the node has of a channel.
+func (r *rig) read(channel string) (out []string) {
+	l := r.node.Peek(channel, false)
+	first, next := l.Bounds()
+	es := make([]*log.Entry, next-first)
+	n, _ := l.Read(first, ^uint64(0), es)
+	for _, e := range es[:n] {
+		out = append(out, string(e.Data))
+	}
+	return out
+}
+
+// What was stored is there in the next life, in order; the life that closed is
+// over without a loss.
+func TestHistoryOutlivesTheProcess(t *testing.T) {
+	dir := t.TempDir()
+	a := live(t, dir, 1)
+	a.publish("h.one", 500)
+	a.publish("h.two", 10)
+	a.publish("h.one", 1)
+	a.node.Close()
+	a.end()
+
+	b := live(t, dir, 2)
+	if got := b.read("h.one"); len(got) != 501 || got[0] != "h.one 0" || got[499] != "h.one 499" {
+		t.Fatalf("%d messages: %.3q", len(got), got)
+	}
+	if got := b.read("h.two"); len(got) != 10 {
+		t.Fatalf("%d messages", len(got))
+	}
+	var p position.Position
+	p.Raise(1, 1)
+	if lost := b.node.Meet(&p); len(lost) != 0 {
+		t.Errorf("told as lost: %v", lost)
+	}
+	if b.store.counts.missing.Load() != 0 {
+		t.Error("something is missing")
+	}
+	// A third life has both.
+	b.publish("h.one", 3)
+	b.node.Close()
+	b.end()
+	c := live(t, dir, 3)
+	if got := c.read("h.one"); len(got) != 504 {
+		t.Errorf("%d messages", len(got))
+	}
+}
+
+// A life that did not close is over too, and whoever has not seen its end is told.
+func TestALifeThatWasCutIsTold(t *testing.T) {
+	dir := t.TempDir()
+	a := live(t, dir, 1)
+	a.publish("h.one", 50)
+	a.end() // no Close of the node
+
+	b := live(t, dir, 2)
+	if got := b.read("h.one"); len(got) != 50 {
+		t.Fatalf("%d messages", len(got))
+	}
+	var p position.Position
+	p.Raise(1, 1)
+	if lost := b.node.Meet(&p); len(lost) != 1 || lost[0] != 1 {
+		t.Errorf("told as lost: %v", lost)
+	}
+}
+
+// Of a channel without history, whose shard has one with, the place is kept and
+// not what was said.
+func TestWhatHasNoHistoryIsNotOnTheDisk(t *testing.T) {
+	shard := position.Shard("h")
+	name := ""
+	for i := range 100_000 {
+		if n := fmt.Sprintf("e%d", i); position.Shard(n) == shard {
+			name = n
+			break
+		}
+	}
+	dir := t.TempDir()
+	a := live(t, dir, 1)
+	a.publish("h.one", 2)
+	a.node.Publish(node.Publication{Msg: wire.Msg{Channel: name + ".x", Data: []byte("a secret of a moment")}})
+	a.publish("h.one", 2)
+	a.node.Close()
+	a.end()
+	filepath.WalkDir(dir, func(path string, d fs.DirEntry, _ error) error {
+		if b, err := os.ReadFile(path); err == nil && strings.Contains(string(b), "secret of a moment") {
+			t.Errorf("%s holds it", filepath.Base(path))
+		}
+		return nil
+	})
+	b := live(t, dir, 2)
+	if got := b.read("h.one"); len(got) != 4 {
+		t.Errorf("%d messages", len(got))
+	}
+	l := b.node.Peek(name+".x", false)
+	if trims := l.Lost(func(position.Origin) uint64 { return 0 }); len(trims) != 1 {
+		t.Errorf("not told as trimmed: %+v", trims)
+	}
+	if b.store.counts.missing.Load() != 0 {
+		t.Error("a place counts as missing")
+	}
+}
+
+// A cleared channel stays cleared.
+func TestClearedStaysCleared(t *testing.T) {
+	dir := t.TempDir()
+	a := live(t, dir, 1)
+	a.publish("h.one", 5)
+	a.node.Clear("h.one")
+	a.publish("h.one", 2)
+	a.node.Close()
+	a.end()
+	b := live(t, dir, 2)
+	if got := b.read("h.one"); len(got) != 2 {
+		t.Errorf("%q", got)
+	}
+}
+
+// A fetch is answered from the disk in parts, with the floor of what is there.
+func TestFetchFromTheDisk(t *testing.T) {
+	a := live(t, t.TempDir(), 1)
+	a.publish("h.one", 20_000)
+	shard := position.Shard("h.one")
+	var after uint64
+	for rounds := 0; after < 20_000; rounds++ {
+		if rounds > 1000 {
+			t.Fatal("no end")
+		}
+		got := make(chan node.Answer, 1)
+		a.store.Fetch(node.Fetch{Origin: 1, Shard: shard, After: after}, node.Answer{Origin: 1, Shard: shard, Authoritative: true, Floor: 1 << 40},
+			func(a node.Answer) { got <- a })
+		ans := <-got
+		if ans.Floor != 0 || len(ans.Messages) == 0 {
+			t.Fatalf("after %d: floor %d, %d messages", after, ans.Floor, len(ans.Messages))
+		}
+		for _, m := range ans.Messages {
+			if m.SSeq != after+1 {
+				t.Fatalf("%d after %d", m.SSeq, after)
+			}
+			after = m.SSeq
+		}
+	}
+}
+
+// Whatever happens to the files: what is missing afterwards is told, logged and
+// counted, and nothing is there that was never said.
+func TestDamagedFiles(t *testing.T) {
+	for seed := range damages {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { damage(t, uint64(seed)) })
+	}
+}
+
+const said = 3000
+
+func damage(t *testing.T, seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 7))
+	dir := t.TempDir()
+	a := live(t, dir, 1)
+	for i := range 30 {
+		a.publish(fmt.Sprintf("h.%d", i%3), said/30)
+	}
+	a.node.Close()
+	a.end()
+	what := harm(t, r, dir)
+
+	b := live(t, dir, 2)
+	total := 0
+	for i := range 3 {
+		seen := map[string]bool{}
+		for _, s := range b.read(fmt.Sprintf("h.%d", i)) {
+			if !strings.HasPrefix(s, fmt.Sprintf("h.%d ", i)) {
+				t.Errorf("%s: %q was never said there", what, s)
+			}
+			seen[s] = true
+			total++
+		}
+	}
+	lost := said - total
+	var p position.Position
+	p.Raise(1, 1)
+	told := len(b.node.Meet(&p)) > 0 || len(b.node.Losses(&p, position.Shard("h"))) > 0
+	t.Logf("%s: %d of %d are there, told %v", what, total, said, told)
+	if lost > 0 && !told {
+		t.Errorf("%s: %d messages are lost and nobody is told", what, lost)
+	}
+	if lost > 0 && (b.store.counts.missing.Load()+b.store.counts.damaged.Load()+b.store.counts.torn.Load() == 0 || !b.logs.has("damaged") && !b.logs.has("without its last word")) {
+		t.Errorf("%s: %d messages are lost without a log line or a count", what, lost)
+	}
+	// The node goes on.
+	b.publish("h.after", 10)
+}
+
+// harm does something to a file of a stream.
+func harm(t *testing.T, r *rand.Rand, dir string) string {
+	var blocks, all []string
+	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			all = append(all, path)
+			if strings.HasSuffix(path, ".blk") {
+				blocks = append(blocks, path)
+			}
+		}
+		return nil
+	})
+	if len(blocks) == 0 {
+		t.Fatal("no file of messages")
+	}
+	file := blocks[r.IntN(len(blocks))]
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(b []byte) {
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	index := func() {
+		for _, f := range all {
+			if strings.HasSuffix(f, "index.db") {
+				os.Remove(f)
+			}
+		}
+	}
+	switch r.IntN(7) {
+	case 0:
+		i := r.IntN(len(b))
+		b[i] ^= 1 << r.IntN(8)
+		write(b)
+		index()
+		return fmt.Sprintf("bit %d of %d flipped, no index", i, len(b))
+	case 1:
+		i := r.IntN(len(b))
+		b[i] ^= 1 << r.IntN(8)
+		write(b)
+		return fmt.Sprintf("bit %d of %d flipped", i, len(b))
+	case 2:
+		n := r.IntN(len(b))
+		write(b[:n])
+		index()
+		return fmt.Sprintf("cut to %d of %d, no index", n, len(b))
+	case 3:
+		n := r.IntN(len(b))
+		write(b[:n])
+		return fmt.Sprintf("cut to %d of %d", n, len(b))
+	case 4:
+		n := min(4096, len(b))
+		i := r.IntN(len(b) - n + 1)
+		clear(b[i : i+n])
+		write(b)
+		index()
+		return fmt.Sprintf("page at %d of %d zeroed, no index", i, len(b))
+	case 5:
+		os.Remove(file)
+		return "file of messages deleted"
+	default:
+		other := all[r.IntN(len(all))]
+		ob, err := os.ReadFile(other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(ob)
+		os.WriteFile(other, b, 0o600)
+		return fmt.Sprintf("%s and %s swapped", filepath.Base(file), filepath.Base(other))
+	}
+}
+
+// What has expired is forgotten; the stream of an origin that has ended goes with
+// it, and that of one that is only silent stays.
+func TestTidy(t *testing.T) {
+	dir := t.TempDir()
+	a := live(t, dir, 1)
+	a.publish("h.one", 10)
+	a.node.Close()
+	a.end()
+	b := live(t, dir, 2)
+	b.publish("h.one", 10)
+	js := b.store.disk.Load().js
+	for _, o := range []position.Origin{1, 2} {
+		s, err := js.Stream(t.Context(), streamName(o))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Purge(t.Context()); err != nil { // as age would
+			t.Fatal(err)
+		}
+	}
+	b.store.tidy(t.Context())
+	if _, err := js.Stream(t.Context(), streamName(1)); err == nil {
+		t.Error("the stream of a life that is over is kept for ever")
+	}
+	if all := b.store.births(); len(all) != 1 || all[0].origin != 2 {
+		t.Errorf("lives: %+v", all)
+	}
+	b.publish("h.one", 5)
+	b.node.Close()
+	b.end()
+	c := live(t, dir, 3)
+	if got := c.read("h.one"); len(got) != 5 || c.store.counts.missing.Load() != 0 {
+		t.Errorf("%d messages, %d missing", len(got), c.store.counts.missing.Load())
+	}
+}

@@ -1,0 +1,177 @@
+package node
+
+import (
+	"time"
+
+	"github.com/chappe-relay/chappe/relay/log"
+	"github.com/chappe-relay/chappe/relay/namespace"
+	"github.com/chappe-relay/chappe/relay/position"
+)
+
+// Store keeps what is said in standing shards for longer than the process lives.
+// Its methods enqueue or drop, never block, and are called with the node's lock
+// held. What it is given of one origin and shard comes in order of sseq.
+type Store interface {
+	Save(m *log.Message) // m does not change any more
+	Lose(l Lost)
+	End(e End)
+	// Fetch gives an answer to deliver, now or later: with messages that follow
+	// q.After if the store has any, and the floor below its oldest; else as it is.
+	Fetch(q Fetch, a Answer, deliver func(Answer))
+}
+
+// Lost says that everything of a shard up to SSeq that was not saved is gone for
+// good: this node was told so, or waited long enough.
+type Lost struct {
+	Origin position.Origin
+	Shard  uint8
+	SSeq   uint64
+	Tick   uint64
+}
+
+// End says that an origin's life is over.
+type End struct {
+	Origin position.Origin
+	Closed bool             // it said so itself; else it was given up
+	Heads  map[uint8]uint64 // the last sseq of each standing shard
+}
+
+// Life is what a store remembers of one origin.
+type Life struct {
+	Origin  position.Origin
+	Own     bool // an earlier life of this node: it is over, whatever it said
+	End     *End // nil: it did not say
+	Trimmed bool // the store has dropped its oldest messages, for age or size
+}
+
+// Recall begins with what a store has kept, before anything else is done with
+// the node. replay yields messages, about in order of tick and for each origin
+// and shard exactly so, and what was lost among them. It returns how many
+// messages the store should have had and does not.
+func (n *Node) Recall(lives []Life, replay func(message func(log.Message), lost func(Lost))) (missing uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := n.nowLocked()
+	n.recalling = true
+	by := make(map[position.Origin]*Life)
+	for i, l := range lives {
+		if l.Origin == n.self || len(n.origins) >= maxOrigins {
+			continue
+		}
+		o := &origin{id: l.Origin, heard: now}
+		n.origins[l.Origin] = o
+		by[l.Origin] = &lives[i]
+		for shard := range n.followed {
+			o.stream(shard).started = true
+		}
+	}
+	replay(func(m log.Message) {
+		o := n.origins[m.Stamp.Origin]
+		if o == nil || o.self || !n.interest[m.Shard] {
+			return
+		}
+		st := o.stream(m.Shard)
+		if m.SSeq <= st.head {
+			return
+		}
+		if hole := m.SSeq - st.head - 1; hole > 0 {
+			if st.head > 0 || !by[o.id].Trimmed {
+				missing += hole
+			}
+			n.loseLocked(o, m.Shard, st, m.Stamp.Tick-1, m.SSeq-1)
+		}
+		n.admitLocked(o, st, m)
+		if by[o.id].Own {
+			n.tick = max(n.tick, m.Stamp.Tick)
+		}
+	}, func(l Lost) {
+		o := n.origins[l.Origin]
+		if o == nil || o.self || !n.interest[l.Shard] {
+			return
+		}
+		if st := o.stream(l.Shard); l.SSeq > st.head {
+			n.loseLocked(o, l.Shard, st, l.Tick, l.SSeq)
+		}
+	})
+	n.recalling = false
+	for _, l := range lives {
+		if o := n.origins[l.Origin]; o != nil && !o.self {
+			missing += n.resumeLocked(o, &l)
+		}
+	}
+	return missing
+}
+
+// coldAsks is how often all nodes are asked what they have of an origin that does
+// not speak itself, once per Silence. A node that begins should not serve before.
+const coldAsks = 3
+
+// resumeLocked decides what becomes of a recalled origin: whole and over, over
+// as far as is known, or perhaps alive.
+func (n *Node) resumeLocked(o *origin, l *Life) (missing uint64) {
+	if l.End != nil {
+		for shard := range n.followed {
+			if st, head := o.stream(shard), l.End.Heads[shard]; head > st.head {
+				missing += head - st.head
+			}
+		}
+		if missing == 0 {
+			n.endLocked(o)
+			o.closed = l.End.Closed
+			return 0
+		}
+	}
+	switch {
+	case !l.Own && l.End == nil: // its next mark shows what is missing here, or others have it
+		o.cold = coldAsks
+	case n.alone:
+		n.sealLocked(o)
+	default:
+		o.heard = 0 // the next Tick asks for its last words, and then seals it
+	}
+	return missing
+}
+
+// saveLocked hands a message to the store. Of a channel without history, in a
+// shard that has one with, only the place is kept.
+func (n *Node) saveLocked(l *channelLog, m *log.Message) {
+	if n.cfg.Store == nil || n.recalling || !n.cfg.Standing[m.Shard] {
+		return
+	}
+	if m.Kind == log.Plain && !l.kept {
+		place := *m
+		place.Kind, place.Data, place.Filter = log.Void, nil, nil
+		m = &place
+	}
+	n.cfg.Store.Save(m)
+}
+
+// Histories returns the shards in which channels with history lie, and the age up
+// to which the longest of them is kept; 0 if there is none.
+func Histories(t *namespace.Table) (shards [position.Shards]bool, age time.Duration) {
+	for name, o := range t.Each {
+		switch {
+		case !o.History:
+			continue
+		case name == "*":
+			for i := range shards {
+				shards[i] = true
+			}
+		default:
+			shards[position.Shard(name)] = true
+		}
+		age = max(age, o.Age)
+	}
+	return shards, age
+}
+
+// solo is the bus of a node that has a store and no peers.
+type solo struct{}
+
+func (solo) Attach(uint8)           {}
+func (solo) Detach(uint8)           {}
+func (solo) Send(log.Message)       {}
+func (solo) Mark(Mark)              {}
+func (solo) Ask(Fetch)              {}
+func (solo) Answer(Answer)          {}
+func (solo) Sealed(position.Origin) {}

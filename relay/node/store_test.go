@@ -1,0 +1,212 @@
+package node
+
+import (
+	"testing"
+	"time"
+
+	"github.com/chappe-relay/chappe/relay/log"
+	"github.com/chappe-relay/chappe/relay/namespace"
+	"github.com/chappe-relay/chappe/relay/position"
+	"github.com/chappe-relay/chappe/relay/wire"
+)
+
+// wires is a bus that remembers what went into it.
+type wires struct {
+	solo
+	asked   []Fetch
+	answers []Answer
+	marks   []Mark
+	sealed  []position.Origin
+	left    []uint8
+}
+
+func (w *wires) Ask(q Fetch)              { w.asked = append(w.asked, q) }
+func (w *wires) Answer(a Answer)          { w.answers = append(w.answers, a) }
+func (w *wires) Mark(k Mark)              { w.marks = append(w.marks, k) }
+func (w *wires) Sealed(o position.Origin) { w.sealed = append(w.sealed, o) }
+func (w *wires) Detach(shard uint8)       { w.left = append(w.left, shard) }
+
+// shelf is a store that remembers what it was given.
+type shelf struct {
+	saved []log.Message
+	lost  []Lost
+	ends  []End
+}
+
+func (s *shelf) Save(m *log.Message)               { s.saved = append(s.saved, *m) }
+func (s *shelf) Lose(l Lost)                       { s.lost = append(s.lost, l) }
+func (s *shelf) End(e End)                         { s.ends = append(s.ends, e) }
+func (s *shelf) Fetch(Fetch, Answer, func(Answer)) {}
+
+var shardA = position.Shard("a")
+
+func from(o position.Origin, sseq, tick uint64, id string) log.Message {
+	m := log.Message{Msg: wire.Msg{Channel: "a.b", ID: id, Data: []byte("1")}, Shard: shardA, SSeq: sseq}
+	m.Stamp = position.Stamp{Origin: o, Tick: tick, Seq: sseq}
+	return m
+}
+
+func standing() (shards [position.Shards]bool) {
+	shards[shardA] = true
+	return shards
+}
+
+func entries(n *Node) (out []*log.Entry) {
+	l := n.Peek("a.b", false)
+	first, next := l.Bounds()
+	out = make([]*log.Entry, next-first)
+	k, _ := l.Read(first, ^uint64(0), out)
+	return out[:k]
+}
+
+// started makes an origin's shard begin at nothing.
+func started(n *Node, o position.Origin) {
+	n.OnMark(Mark{Origin: o})
+	n.OnAnswer(Answer{To: n.Self(), Origin: o, Shard: shardA, Authoritative: true})
+}
+
+// One id is one message, whoever accepted it first: here it is not published
+// again, and a copy under another stamp is noted on the one that is there.
+func TestOneIDIsOneMessage(t *testing.T) {
+	c := &clock{now: 1e15}
+	n := newNode(c, Config{Bus: &wires{}, Standing: standing()})
+	started(n, 7)
+	started(n, 8)
+	n.OnMessage(from(7, 1, 1e15-10, "x"))
+	p := pub("a.b", "x", 1)
+	p.Scope = "u:"
+	if r := n.Publish(p); !r.Dup || r.Stamp.Origin != 7 || r.SSeq != 1 {
+		t.Errorf("published again: %+v", r)
+	}
+	n.OnMessage(from(8, 1, 1e15-5, "x"))
+	n.OnMessage(from(8, 2, 1e15-4, "y"))
+	es := entries(n)
+	if len(es) != 2 || es[0].Stamp.Origin != 7 || es[1].ID != "y" {
+		t.Fatalf("%d entries", len(es))
+	}
+	if copies := es[0].Copies(); len(copies) != 1 || copies[0].Origin != 8 {
+		t.Errorf("copies %v", copies)
+	}
+	// An API key's ids are its own.
+	m := from(8, 3, 1e15-3, "x")
+	m.Scope = "k:other"
+	n.OnMessage(m)
+	if len(entries(n)) != 3 {
+		t.Error("another publisher's id was taken for the same")
+	}
+}
+
+// A base that was reached before a shard was followed says nothing about it: it
+// holds there with the next mark that is reached. Else a shard that comes in parts
+// would be taken for complete.
+func TestABaseHoldsInAShardAfterAMark(t *testing.T) {
+	c := &clock{now: 1e15}
+	n := newNode(c, Config{Bus: &wires{}, Table: namespace.NewTable(nil)})
+	n.OnMark(Mark{Origin: 7, Tick: 1e15, Heads: map[uint8]uint64{shardA: 3}}) // of no shard that is followed
+	vouched := func() uint64 {
+		var p position.Position
+		n.Base(&p, func(yield func(uint8) bool) { yield(shardA) })
+		tick, _ := p.Base(7)
+		return tick
+	}
+	n.Peek("a.b", false)
+	n.OnAnswer(Answer{To: n.Self(), Origin: 7, Shard: shardA, Authoritative: true, Messages: []log.Message{from(7, 1, 1e15-9, "")}})
+	if tick := vouched(); tick != 0 {
+		t.Fatalf("vouches for %d with one message of three", tick)
+	}
+	n.OnAnswer(Answer{To: n.Self(), Origin: 7, Shard: shardA, Authoritative: true,
+		Messages: []log.Message{from(7, 2, 1e15-8, ""), from(7, 3, 1e15-7, "")}})
+	n.OnMark(Mark{Origin: 7, Tick: 1e15 + 1, Heads: map[uint8]uint64{shardA: 3}})
+	if tick := vouched(); tick != 1e15+1 {
+		t.Errorf("vouches for %d", tick)
+	}
+}
+
+// What a store kept comes back; what it should have had is counted and told; a
+// former life that did not close is sealed; one that closed is whole.
+func TestRecall(t *testing.T) {
+	c := &clock{now: 1e15}
+	n := newNode(c, Config{Store: &shelf{}, Standing: standing()})
+	missing := n.Recall([]Life{
+		{Origin: 7, Own: true, End: &End{Origin: 7, Closed: true, Heads: map[uint8]uint64{shardA: 2}}},
+		{Origin: 8, Own: true},
+		{Origin: 9, Own: true, Trimmed: true, End: &End{Origin: 9, Closed: true, Heads: map[uint8]uint64{shardA: 12}}},
+	}, func(message func(log.Message), _ func(Lost)) {
+		message(from(7, 1, 1e15-30, ""))
+		message(from(7, 2, 1e15-29, ""))
+		message(from(8, 1, 1e15-20, ""))
+		message(from(8, 4, 1e15-17, "")) // 2 and 3 are damaged
+		message(from(9, 11, 1e15-10, ""))
+		message(from(9, 12, 1e15-9, ""))
+	})
+	if missing != 2 {
+		t.Errorf("%d missing", missing)
+	}
+	if es := entries(n); len(es) != 6 || es[5].Stamp.Origin != 9 {
+		t.Errorf("%d entries", len(es))
+	}
+	var p position.Position
+	for o := position.Origin(7); o <= 9; o++ {
+		p.Raise(o, 1)
+	}
+	if lost := n.Meet(&p); len(lost) != 1 || lost[0] != 8 {
+		t.Errorf("given up: %v", lost)
+	}
+	told := map[position.Origin]Loss{}
+	for _, l := range n.Losses(&p, shardA) {
+		told[l.Origin] = l
+	}
+	if told[8].To != 1e15-18 || told[9].To != 1e15-11 || len(told) != 2 {
+		t.Errorf("told: %+v", told)
+	}
+	if r := n.Publish(pub("a.b", "", 1)); r.Stamp.Tick <= 1e15-9 {
+		t.Errorf("%v is not after what was said before", r.Stamp)
+	}
+}
+
+// Channels without history leave their place in the store, and not their words;
+// what is lost and what ends is noted.
+func TestWhatIsKept(t *testing.T) {
+	c := &clock{now: 1e15}
+	s := &shelf{}
+	table := namespace.NewTable(map[string]namespace.Options{"a": {}})
+	n := newNode(c, Config{Bus: &wires{}, Store: s, Standing: standing(), Table: table})
+	n.Publish(pub("a.b", "", 10))
+	started(n, 7)
+	n.OnMessage(from(7, 3, 1e15, ""))
+	c.now += uint64(time.Minute.Microseconds())
+	n.Tick()
+	n.Close()
+	if len(s.saved) == 0 || s.saved[0].Kind != log.Void || len(s.saved[0].Data) != 0 || s.saved[0].Channel != "a.b" {
+		t.Errorf("saved %+v", s.saved)
+	}
+	if len(s.lost) != 1 || s.lost[0] != (Lost{7, shardA, 2, 1e15 - 1}) {
+		t.Errorf("lost %+v", s.lost)
+	}
+	if len(s.ends) != 1 || !s.ends[0].Closed || s.ends[0].Heads[shardA] != 1 {
+		t.Errorf("ends %+v", s.ends)
+	}
+}
+
+// A shard that nobody uses any more is left, and begun anew when it is needed.
+func TestAShardIsLeft(t *testing.T) {
+	c := &clock{now: 1e15}
+	w := &wires{}
+	n := newNode(c, Config{Bus: w, Window: time.Second, Table: namespace.NewTable(nil)})
+	started(n, 7)
+	n.Peek("a.b", false)
+	started(n, 7)
+	n.OnMessage(from(7, 1, 1e15, ""))
+	for range 20 {
+		c.now += uint64(time.Second.Microseconds())
+		n.Tick()
+	}
+	if len(w.left) != 1 || w.left[0] != shardA {
+		t.Fatalf("left %v", w.left)
+	}
+	w.asked = nil
+	n.Peek("a.b", false)
+	if len(w.asked) == 0 || w.asked[0].After != 0 || n.Ready(shardA) {
+		t.Errorf("asked %+v", w.asked)
+	}
+}

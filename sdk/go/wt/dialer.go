@@ -1,0 +1,210 @@
+package wt
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/webtransport-go"
+
+	"github.com/chappe-relay/chappe/sdk/go/internal/carrier"
+)
+
+const (
+	idle      = 60 * time.Second       // QUIC's own; the relay's pings are more frequent
+	nextAddr  = 250 * time.Millisecond // head start of one address over the next (RFC 8305 §5)
+	migration = 5 * time.Second        // for a new path to answer
+	maxPaths  = 3                      // of one connection: a relay's quic-go runs out of connection ids then
+	maxWays   = 64                     // streams of channels, as many as a relay opens
+	window    = 512 << 10              // received and not yet read, per stream
+	windowAll = 2 << 20
+	rcvbuf    = 2 << 20 // of the socket: a burst of datagrams must not be lost here
+)
+
+// Dialer opens WebTransport sessions. It keeps what lets the next one to a relay
+// begin faster, so clients should share one. The zero value is ready; it must not
+// be copied after its first use.
+type Dialer struct {
+	// Listen opens a UDP socket, for tests in memory. nil: any port.
+	Listen func() (net.PacketConn, error)
+	// Resolve finds the addresses of a host. nil: the system's resolver.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+
+	once    sync.Once
+	tickets tls.ClientSessionCache
+	tokens  quic.TokenStore
+}
+
+func (d *Dialer) init() {
+	d.tickets = tls.NewLRUClientSessionCache(32)
+	d.tokens = quic.NewLRUTokenStore(32, 4)
+	if d.Listen == nil {
+		d.Listen = listen
+	}
+	if d.Resolve == nil {
+		d.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		}
+	}
+}
+
+// udp hides that it could be asked for the size of its buffers: quic-go would
+// complain in the application's log about what the application cannot change.
+type udp struct{ net.PacketConn }
+
+func (udp) SetReadBuffer(int) error  { return nil }
+func (udp) SetWriteBuffer(int) error { return nil }
+
+func listen() (net.PacketConn, error) {
+	c, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		return nil, err
+	}
+	c.SetReadBuffer(rcvbuf) // as much as the system gives
+	return udp{c}, nil
+}
+
+// Dial opens a session.
+func (d *Dialer) Dial(ctx context.Context, to carrier.Target) (carrier.Conn, error) {
+	d.once.Do(d.init)
+	u, err := url.Parse(to.URL)
+	if err != nil {
+		return nil, err
+	}
+	if u.Scheme != "https" {
+		return nil, fmt.Errorf("WebTransport wants https, not %s", to.URL)
+	}
+	addrs, err := d.lookup(ctx, u)
+	if err != nil {
+		return nil, err
+	}
+	conf := new(tls.Config)
+	if to.TLS != nil {
+		conf = to.TLS.Clone()
+	}
+	conf.NextProtos, conf.ClientSessionCache = []string{"h3"}, d.tickets
+	if conf.ServerName == "" {
+		conf.ServerName = u.Hostname()
+	}
+	s := &session{heard: to.Heard, in: make(chan message), done: make(chan struct{})}
+	dialer := &webtransport.Transport{
+		TLSClientConfig: conf, ApplicationProtocols: []string{to.Protocol},
+		QUICConfig: quicConfig(d.tokens),
+		DialAddr: func(ctx context.Context, _ string, t *tls.Config, q *quic.Config) (*quic.Conn, error) {
+			return s.race(ctx, d, addrs, t, q)
+		},
+	}
+	defer dialer.Close()
+	_, s.wt, err = dialer.Dial(ctx, to.URL, http.Header{"User-Agent": {to.Agent}})
+	if err != nil {
+		s.release()
+		return nil, err
+	}
+	if err := s.begin(ctx, to.Protocol); err != nil {
+		s.Abort()
+		return nil, err
+	}
+	return s, nil
+}
+
+func quicConfig(tokens quic.TokenStore) *quic.Config {
+	return &quic.Config{
+		EnableDatagrams: true, EnableStreamResetPartialDelivery: true, TokenStore: tokens,
+		MaxIdleTimeout: idle, MaxIncomingUniStreams: maxWays + 3, // HTTP/3 has three of its own
+		MaxStreamReceiveWindow: window, MaxConnectionReceiveWindow: windowAll,
+	}
+}
+
+func (d *Dialer) lookup(ctx context.Context, u *url.URL) ([]net.Addr, error) {
+	port := 443
+	if p := u.Port(); p != "" {
+		var err error
+		if port, err = strconv.Atoi(p); err != nil {
+			return nil, fmt.Errorf("port %s: %w", p, err)
+		}
+	}
+	ips, err := []netip.Addr(nil), error(nil)
+	if ip, perr := netip.ParseAddr(u.Hostname()); perr == nil {
+		ips = []netip.Addr{ip}
+	} else if ips, err = d.Resolve(ctx, u.Hostname()); err != nil {
+		return nil, err
+	}
+	if len(ips) == 0 {
+		return nil, errors.New("no address of " + u.Hostname())
+	}
+	var all []net.Addr
+	for _, ip := range ips {
+		all = append(all, net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip.Unmap(), uint16(port))))
+	}
+	return all, nil
+}
+
+// race dials the addresses, each a little after the one before. A socket hears
+// nothing of a port that is closed or of a family that leads nowhere.
+func (s *session) race(ctx context.Context, d *Dialer, addrs []net.Addr, t *tls.Config, q *quic.Config) (*quic.Conn, error) {
+	path, err := s.open(d)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		conn *quic.Conn
+		err  error
+	}
+	results := make(chan result)
+	next := time.NewTimer(0)
+	defer next.Stop()
+	running := 0
+	var last error
+	for {
+		select {
+		case <-next.C:
+			if len(addrs) == 0 {
+				continue
+			}
+			addr := addrs[0]
+			addrs = addrs[1:]
+			running++
+			go func() {
+				conn, err := path.DialEarly(ctx, addr, t, q)
+				if err == nil {
+					// An early connection is a promise. Nothing is lost by waiting for the
+					// answer: webtransport-go sends no request before, lest it be replayed.
+					first := conn
+					if conn, err = first.NextConnection(ctx); err != nil {
+						first.CloseWithError(0, "")
+					}
+				}
+				results <- result{conn, err}
+			}()
+			next.Reset(nextAddr)
+		case r := <-results:
+			running--
+			if r.err == nil {
+				cancel()
+				for ; running > 0; running-- {
+					if late := <-results; late.conn != nil {
+						late.conn.CloseWithError(0, "")
+					}
+				}
+				s.quic = r.conn
+				return r.conn, nil
+			}
+			last = r.err
+			if running == 0 && len(addrs) == 0 {
+				return nil, last
+			}
+			next.Reset(0)
+		}
+	}
+}

@@ -1,0 +1,253 @@
+package wt
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/webtransport-go"
+
+	"github.com/chappe-relay/chappe/relay/wire"
+	"github.com/chappe-relay/chappe/sdk/go/internal/carrier"
+)
+
+const (
+	maxFrame = 16 << 20        // of a message, as on a WebSocket
+	farewell = 1 * time.Second // the reason for a close comes behind the end of the stream
+)
+
+// session is one connection to a relay. A goroutine per stream reads whole
+// messages and hands them to the client's reader, one at a time: what waits for a
+// packet on one stream holds up nobody else.
+type session struct {
+	// Immutable after begin.
+	heard   func()
+	dialer  *Dialer
+	wt      *webtransport.Session
+	quic    *quic.Conn
+	control *webtransport.Stream
+
+	in    chan message
+	done  chan struct{} // closed when err is set: the control stream has ended
+	err   error
+	tasks sync.WaitGroup
+	once  sync.Once
+
+	mu    sync.Mutex
+	paths []*path // the last one is in use
+	over  bool
+	out   []byte // scratch of the writer
+}
+
+type message struct {
+	data []byte
+	way  carrier.Way
+}
+
+// path is a socket that the connection uses, or used.
+type path struct {
+	*quic.Transport
+	socket net.PacketConn
+}
+
+// open adds a socket.
+func (s *session) open(d *Dialer) (*path, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over || len(s.paths) == maxPaths {
+		return nil, errors.New("no further socket for this connection")
+	}
+	pc, err := d.Listen()
+	if err != nil {
+		return nil, fmt.Errorf("socket for WebTransport: %w", err)
+	}
+	p := &path{&quic.Transport{Conn: pc}, pc}
+	s.dialer = d
+	s.paths = append(s.paths, p)
+	return p, nil
+}
+
+// begin opens the control stream and starts to read.
+func (s *session) begin(ctx context.Context, protocol string) error {
+	if got := s.wt.SessionState().ApplicationProtocol; got != protocol {
+		return fmt.Errorf("the relay does not speak %s over WebTransport", protocol)
+	}
+	control, err := s.wt.OpenStreamSync(ctx)
+	if err != nil {
+		return fmt.Errorf("control stream: %w", err)
+	}
+	s.control = control
+	s.tasks.Go(func() {
+		s.err = s.reason(s.read(control, carrier.Control))
+		close(s.done)
+	})
+	s.tasks.Go(s.streams)
+	s.tasks.Go(s.datagrams)
+	return nil
+}
+
+// read hands on the messages of a stream: uint length, then the message
+// (PROTOCOL §5.1).
+func (s *session) read(from io.Reader, way carrier.Way) error {
+	in := bufio.NewReader(live{from, s.heard})
+	for {
+		size, err := binary.ReadUvarint(in)
+		if err != nil {
+			return err
+		}
+		if size > maxFrame {
+			return fmt.Errorf("a message of %d bytes", size)
+		}
+		data, err := io.ReadAll(io.LimitReader(in, int64(size))) // grows as it comes: size is but a claim
+		if err != nil {
+			return err
+		}
+		if uint64(len(data)) < size {
+			return io.ErrUnexpectedEOF
+		}
+		select {
+		case s.in <- message{data, way}:
+		case <-s.wt.Context().Done():
+			return context.Cause(s.wt.Context())
+		}
+	}
+}
+
+// live is a stream whose every byte is a sign of life.
+type live struct {
+	io.Reader
+	heard func()
+}
+
+func (l live) Read(b []byte) (int, error) {
+	n, err := l.Reader.Read(b)
+	if n > 0 {
+		l.heard()
+	}
+	return n, err
+}
+
+// streams reads those that the relay opens for channels.
+func (s *session) streams() {
+	for way := carrier.Control + 1; ; way++ {
+		from, err := s.wt.AcceptUniStream(context.Background())
+		if err != nil {
+			return
+		}
+		s.tasks.Go(func() {
+			if s.read(from, way) != io.EOF { // ended in the middle of a message: no way to go on
+				s.wt.CloseWithError(0, "")
+			}
+		})
+	}
+}
+
+func (s *session) datagrams() {
+	for {
+		data, err := s.wt.ReceiveDatagram(context.Background())
+		if err != nil {
+			return
+		}
+		s.heard()
+		select {
+		case s.in <- message{data, carrier.Datagram}:
+		case <-s.wt.Context().Done():
+			return
+		}
+	}
+}
+
+// reason finds how the session ended, when its control stream has.
+func (s *session) reason(err error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), farewell)
+	defer cancel()
+	if _, told := s.wt.AcceptStream(ctx); told != nil && ctx.Err() == nil {
+		err = told // the stream may know only that the connection was closed, by webtransport-go itself
+	}
+	if end, ok := errors.AsType[*webtransport.SessionError](err); ok && end.Remote && end.ErrorCode != 0 {
+		return &carrier.Closed{Code: wire.CloseCode(end.ErrorCode), Reason: end.Message}
+	}
+	return err
+}
+
+// Read implements carrier.Conn.
+func (s *session) Read(ctx context.Context) ([]byte, carrier.Way, error) {
+	select {
+	case m := <-s.in:
+		return m.data, m.way, nil
+	case <-s.done:
+		return nil, carrier.Control, s.err
+	case <-ctx.Done():
+		return nil, carrier.Control, ctx.Err()
+	}
+}
+
+// Write implements carrier.Conn.
+func (s *session) Write(ctx context.Context, b []byte) error {
+	s.out = append(binary.AppendUvarint(s.out[:0], uint64(len(b))), b...)
+	defer context.AfterFunc(ctx, func() { s.control.SetWriteDeadline(time.Now()) })()
+	_, err := s.control.Write(s.out)
+	return err
+}
+
+// Close implements carrier.Conn.
+func (s *session) Close() { s.end(uint32(wire.CloseNormal)) }
+
+// Abort implements carrier.Conn.
+func (s *session) Abort() { s.end(0) }
+
+func (s *session) end(code uint32) {
+	s.once.Do(func() {
+		s.wt.CloseWithError(webtransport.SessionErrorCode(code), "")
+		s.release()
+		s.tasks.Wait()
+	})
+}
+
+// release closes the connection and its sockets.
+func (s *session) release() {
+	s.mu.Lock()
+	s.over = true
+	paths := s.paths
+	s.mu.Unlock()
+	if s.quic != nil {
+		s.quic.CloseWithError(0, "")
+	}
+	for _, p := range paths {
+		p.Close()
+		p.socket.Close()
+	}
+}
+
+// Migrate implements carrier.Migrator: the connection moves to a new socket, and
+// so to the address and the route that the system gives it now (RFC 9000 §9).
+func (s *session) Migrate(ctx context.Context) error {
+	p, err := s.open(s.dialer)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, migration)
+	defer cancel()
+	to, err := s.quic.AddPath(p.Transport)
+	if err != nil {
+		return fmt.Errorf("new path: %w", err)
+	}
+	if err := to.Probe(ctx); err != nil {
+		to.Close() // its socket stays: closing a quic.Transport ends the connections that know it
+		return fmt.Errorf("new path: %w", err)
+	}
+	// quic-go v0.64.1 replaces there what ConnectionState reads: passing its lock
+	// puts what HTTP/3 read when it began before that.
+	s.quic.ConnectionState()
+	if err := to.Switch(); err != nil {
+		return fmt.Errorf("new path: %w", err)
+	}
+	return nil
+}

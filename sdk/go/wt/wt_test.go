@@ -1,0 +1,323 @@
+package wt_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/chappe-relay/chappe/relay"
+	chappe "github.com/chappe-relay/chappe/sdk/go"
+)
+
+// virtual runs f in virtual time; it fails when a goroutine is left behind.
+func virtual(t *testing.T, change func(*relay.Config), f func(t *testing.T, r *rig)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(t, newRig(t, change)) })
+}
+
+// Everything that a client does works over WebTransport, on each way.
+func TestWays(t *testing.T) {
+	for _, format := range []string{"bin", "json"} {
+		t.Run(format, func(t *testing.T) { testWays(t, format) })
+	}
+}
+
+func testWays(t *testing.T, format string) {
+	virtual(t, nil, func(t *testing.T, r *rig) {
+		o := r.options()
+		o.Transport, o.Format = "wt", format
+		c := r.client(o)
+		var subs []*chappe.Subscription
+		for _, via := range []string{"", "stream", "datagram"} {
+			subs = append(subs, subscribe(t, c, "a.1"+via, chappe.SubOptions{Via: via}))
+		}
+		for n := range 50 {
+			for _, s := range subs {
+				if _, err := c.Publish(t.Context(), s.Channel(), chappe.Message{Data: fmt.Append(nil, n)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for _, s := range subs {
+			takes(t, s, 0, 49)
+		}
+		if s := c.State(); s.Transport != "wt" || s.Phase != chappe.Live {
+			t.Errorf("%+v", s)
+		}
+		if page, err := c.History(t.Context(), "a.1", chappe.HistoryOptions{Last: 3}); err != nil || len(page.Messages) != 3 {
+			t.Errorf("history: %v, %v", page, err)
+		}
+		if slices.Contains(r.dials, "tcp") {
+			t.Error("a connection over TCP was made")
+		}
+	})
+}
+
+// A pattern on the control stream and a channel on its own stream get the same
+// messages, each once and in order.
+func TestWaysDoNotMix(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, r *rig) {
+		o := r.options()
+		o.Transport = "wt"
+		c := r.client(o)
+		own := subscribe(t, c, "a.b", chappe.SubOptions{Via: "stream"})
+		all := subscribe(t, c, "a.*", chappe.SubOptions{})
+		for n := range 200 {
+			r.publish("a.b", n)
+		}
+		takes(t, own, 0, 199)
+		takes(t, all, 0, 199)
+	})
+}
+
+// A client is live over a WebSocket first; WebTransport takes over when it is
+// known to come through, and gives way when it does not any more: nothing is
+// lost, nothing comes twice, and the next client begins where this one has been.
+func TestUpgradeAndDowngrade(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, r *rig) {
+		o := r.options()
+		memory := new(chappe.Memory)
+		o.Memory = memory
+		var seen []string
+		o.OnState = func(s chappe.State) {
+			if s.Phase == chappe.Live {
+				seen = append(seen, s.Transport)
+			}
+		}
+		c := r.client(o)
+		plain := subscribe(t, c, "a.1", chappe.SubOptions{Buffer: 10_000})
+		stream := subscribe(t, c, "a.2", chappe.SubOptions{Via: "stream", Buffer: 10_000})
+		pattern := subscribe(t, c, "b.>", chappe.SubOptions{Buffer: 10_000})
+		n := 0
+		run := func(d time.Duration) { // a message every 100 ms
+			for end := time.Now().Add(d); time.Now().Before(end); n++ {
+				r.publish("a.1", n)
+				r.publish("a.2", n)
+				r.publish("b.c.d", n)
+				time.Sleep(100 * time.Millisecond)
+			}
+			synctest.Wait()
+		}
+		run(20 * time.Second)
+		if s := c.State(); s.Transport != "wt" {
+			t.Fatalf("after 20 s: %+v", s)
+		}
+		if !slices.Equal(seen, []string{"ws", "wt"}) {
+			t.Errorf("live over %v", seen)
+		}
+		r.udp.Store(true) // from now on UDP vanishes
+		run(30 * time.Second)
+		if s := c.State(); s.Transport != "ws" || s.Phase != chappe.Live {
+			t.Fatalf("after UDP was gone for 30 s: %+v", s)
+		}
+		r.udp.Store(false)
+		run(8 * time.Minute)
+		if s := c.State(); s.Transport != "wt" {
+			t.Fatalf("after UDP was back for 8 min: %+v", s)
+		}
+		for _, s := range []*chappe.Subscription{plain, stream, pattern} {
+			takes(t, s, 0, n-1)
+		}
+
+		// What was learned: another client begins with WebTransport.
+		r.mu.Lock()
+		r.dials = nil
+		r.mu.Unlock()
+		o = r.options()
+		o.Memory = memory
+		second := r.client(o)
+		subscribe(t, second, "a.1", chappe.SubOptions{})
+		if s := second.State(); s.Transport != "wt" || r.dials[0] != "udp" {
+			t.Errorf("the second client: %+v after %v", s, r.dials)
+		}
+	})
+}
+
+// UDP that vanishes is not felt: the head start is short, and the WebSocket wins.
+func TestBlockedUDPIsNotFelt(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, r *rig) {
+		o := r.options()
+		o.Memory = new(chappe.Memory)
+		first := r.client(o)
+		subscribe(t, first, "a", chappe.SubOptions{})
+		time.Sleep(20 * time.Second)
+		if s := first.State(); s.Transport != "wt" {
+			t.Fatalf("%+v", s)
+		}
+		shut(first)
+		r.udp.Store(true)
+		begun := time.Now()
+		second := r.client(o)
+		subscribe(t, second, "a", chappe.SubOptions{})
+		if took := time.Since(begun); second.State().Transport != "ws" || took > 300*time.Millisecond {
+			t.Errorf("live over %s after %s", second.State().Transport, took)
+		}
+	})
+}
+
+// A relay that is down is not asked over one transport after the other.
+func TestNoRaceInAnOutage(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, r *rig) {
+		c := r.client(r.options())
+		s := subscribe(t, c, "a", chappe.SubOptions{})
+		time.Sleep(20 * time.Second)
+		if s := c.State(); s.Transport != "wt" {
+			t.Fatalf("%+v", s)
+		}
+		r.mu.Lock()
+		r.dials = nil
+		r.mu.Unlock()
+		r.tcp.Store(true)
+		r.udp.Store(true)
+		r.cut()
+		time.Sleep(time.Minute)
+		r.mu.Lock()
+		if slices.Contains(r.dials, "tcp") {
+			t.Errorf("in the outage: %v", r.dials)
+		}
+		r.mu.Unlock()
+		r.tcp.Store(false) // UDP stays blocked: a step down
+		time.Sleep(time.Minute)
+		if s := c.State(); s.Phase != chappe.Live || s.Transport != "ws" {
+			t.Errorf("after the outage: %+v", s)
+		}
+		r.publish("a", 1)
+		takes(t, s, 1, 1)
+	})
+}
+
+// A connection whose socket goes dead moves to another one before the relay is
+// given up: the session goes on.
+func TestMigratesBeforeItGivesUp(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, r *rig) {
+		var switches []*atomic.Bool
+		r.each = func() *atomic.Bool {
+			switches = append(switches, new(atomic.Bool))
+			return switches[len(switches)-1]
+		}
+		o := r.options()
+		o.Transport = "wt"
+		c := r.client(o)
+		s := subscribe(t, c, "a", chappe.SubOptions{})
+		session := c.State().Session
+		n := 0
+		for range 2 { // more often quic-go cannot: then the client connects again
+			switches[len(switches)-1].Store(true)
+			for range 140 { // 14 s: the relay takes a client for dead after 15 s
+				r.publish("a", n)
+				n++
+				time.Sleep(100 * time.Millisecond)
+			}
+		}
+		takes(t, s, 0, n-1)
+		if now := c.State().Session; now != session || len(switches) != 3 {
+			t.Errorf("session %s, then %s; %d sockets", session, now, len(switches))
+		}
+	})
+}
+
+// What datagrams lose is told where it is missing.
+func TestLostDatagramsAreTold(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, r *rig) {
+		o := r.options()
+		o.Transport = "wt"
+		c := r.client(o)
+		s := subscribe(t, c, "a", chappe.SubOptions{Via: "datagram"})
+		next := func() chappe.Event {
+			e, err := s.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return e
+		}
+		for n := range 3 {
+			r.publish("a", n)
+		}
+		takes(t, s, 0, 2)
+		r.udp.Store(true)
+		for n := range 5 {
+			r.publish("a", 3+n)
+		}
+		synctest.Wait()
+		r.udp.Store(false)
+		for n := range 3 {
+			r.publish("a", 8+n)
+		}
+		g, ok := next().(*chappe.Gap)
+		if !ok || g.Count != 5 || g.Reason != "lossy" || !g.Local {
+			t.Fatalf("%+v instead of a gap of 5", g)
+		}
+		takes(t, s, 8, 10)
+	})
+}
+
+// A grant that is lost with its datagram is asked for again.
+func TestLostGrant(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, r *rig) {
+		o := r.options()
+		o.Transport = "wt"
+		c := r.client(o)
+		subscribe(t, c, "a", chappe.SubOptions{})
+		r.udp.Store(true)
+		go func() {
+			time.Sleep(500 * time.Millisecond) // the request is sent again by QUIC; what answers it in datagrams is not
+			r.udp.Store(false)
+		}()
+		s := subscribe(t, c, "b", chappe.SubOptions{Via: "datagram"})
+		r.publish("b", 1)
+		takes(t, s, 1, 1)
+	})
+}
+
+// A drain is obeyed, and a relay that closes says why, over WebTransport as
+// elsewhere.
+func TestDrain(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, r *rig) {
+		o := r.options()
+		o.Transport = "wt"
+		var errs []error // of the states before synctest.Wait
+		o.OnState = func(s chappe.State) {
+			if s.Phase == chappe.Waiting {
+				errs = append(errs, s.Err)
+			}
+		}
+		c := r.client(o)
+		s := subscribe(t, c, "a", chappe.SubOptions{})
+		time.Sleep(2 * time.Second) // who was live for less is not drained but lost
+		if err := r.relay.Drain(t.Context(), 10*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if len(errs) < 2 || errs[0].Error() != "the relay is draining" {
+			t.Fatalf("told %v", errs)
+		}
+		var no *chappe.Error
+		if !errors.As(errs[1], &no) || no.Code != "draining" || no.Retry == 0 || no.Close != 1012 {
+			t.Errorf("then %+v", errs[1])
+		}
+		if s.Err() != nil {
+			t.Errorf("the subscription ended: %v", s.Err())
+		}
+	})
+}
+
+// Over real sockets, twice: the second connection resumes the TLS session.
+func TestOnLoopback(t *testing.T) {
+	url, o, server := real(t)
+	o.Transport = "wt"
+	for range 2 {
+		c := chappe.New(url, o)
+		s := subscribe(t, c, "a", chappe.SubOptions{Via: "stream"})
+		for n := range 100 {
+			if _, _, err := server.Publish("a", relay.Message{Data: fmt.Append(nil, n)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		takes(t, s, 0, 99)
+		shut(c)
+	}
+}
