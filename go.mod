@@ -2,6 +2,8 @@ module github.com/chappe-relay/chappe
 
 go 1.26.0
 
+exclude github.com/quic-go/quic-go v0.65.0 // webtransport-go v0.13.0 does not compile with it
+
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/coder/websocket v1.8.15

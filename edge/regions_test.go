@@ -159,6 +159,12 @@ func (r *region) eventually(what string, ok func() bool) (took time.Duration) {
 // client is a user's, at this node first.
 func (r *region) client(user, id string, further ...*region) *chappe.Client {
 	r.t.Helper()
+	return r.clientBy(r.url(), user, id, further...)
+}
+
+// clientBy is one that reaches the node by another address.
+func (r *region) clientBy(url, user, id string, further ...*region) *chappe.Client {
+	r.t.Helper()
 	token, err := auth.Mint(auth.Key{ID: "k", Algorithm: auth.HS256, Secret: []byte(tokenSecret)}, auth.Claims{
 		User: user, ID: id, Issued: time.Now(), Expires: time.Now().Add(time.Hour),
 		Grants: []auth.Grant{{Channels: []string{">"}, Actions: []string{"*"}}},
@@ -170,7 +176,7 @@ func (r *region) client(user, id string, further ...*region) *chappe.Client {
 	for _, f := range further {
 		o.Regions = append(o.Regions, f.url())
 	}
-	c := chappe.New(r.url(), o)
+	c := chappe.New(url, o)
 	r.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()

@@ -96,6 +96,7 @@ func (r *region) says(channel string) string {
 
 // What is pushed and bound in one region is live in all; so is what becomes of it.
 func TestPluginIsLiveInAllRegions(t *testing.T) {
+	t.Parallel()
 	u := newUploader(t)
 	ap, eu, eu2, between := twoRegions(t, u.allow)
 	ctx := t.Context()
@@ -173,6 +174,7 @@ func (r *region) versions() (out []string) {
 
 // A bundle that was damaged on disk comes back from another node.
 func TestDamagedPluginComesBack(t *testing.T) {
+	t.Parallel()
 	u := newUploader(t)
 	ap, eu, _, _ := twoRegions(t, u.allow)
 	out, err := eu.plugins().Push(t.Context(), u.bundle(t, 1, "ssn"))
@@ -203,6 +205,7 @@ func TestDamagedPluginComesBack(t *testing.T) {
 // A revocation ends the sessions of all regions, and nothing of them comes back,
 // also not at a node that was down meanwhile, nor after a restart.
 func TestRevocation(t *testing.T) {
+	t.Parallel()
 	ap, eu, eu2, _ := twoRegions(t, nil)
 	ctx := t.Context()
 	hold := func(r *region, user, id string) *chappe.Client {
@@ -264,6 +267,7 @@ func (r *region) restart() {
 
 // A node that hears no other serves what it has, and says so.
 func TestNodeAlone(t *testing.T) {
+	t.Parallel()
 	u := newUploader(t)
 	ap, eu, eu2, between := twoRegions(t, u.allow)
 	if _, err := ap.plugins().Push(t.Context(), u.bundle(t, 1, "ssn")); err != nil {

@@ -38,6 +38,7 @@ var arrows = []struct {
 	{"plugins/engine", []string{"plugins", "relay/policy", "relay/identity", "relay/wire", "relay/channel", "relay/position", "wasm/abi", "wasm/fixture"},
 		[]string{"github.com/nats-io"}, "plugins run without a node"},
 	{"edge/mesh", []string{"relay/node", "relay/log", "relay/policy", "relay/channel", "relay/namespace", "relay/identity", "relay/position", "relay/wire"}, nil, "the mesh carries what nodes say"},
+	{"edge/control", []string{"relay/position"}, []string{"net", "net/http", "github.com/nats-io"}, "the control state is passive: its owner brings clock and bus"},
 	{"sdk/go", []string{"sdk/go/internal", "relay/wire", "relay/position", "relay/channel"},
 		[]string{"github.com/gobwas/ws", "github.com/tetratelabs/wazero", "github.com/nats-io", "github.com/quic-go"},
 		"a client must not link the server, nor QUIC: sdk/go/wt brings it"},

@@ -86,6 +86,12 @@ func (m *metrics) watch(r *Relay) {
 			func() float64 { return float64(r.node.Usage().Evicted) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "chappe_connections_parked", Help: "Connections whose socket is full, waited for by a goroutine each."},
 			func() float64 { return float64(r.pool.Parked()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "chappe_presence_members", Help: "Presence entries of this node's clients."},
+			func() float64 { return float64(r.presence.Counts().Members) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "chappe_presence_others", Help: "Presence entries of other nodes that this one shows."},
+			func() float64 { return float64(r.presence.Counts().Others) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "chappe_presence_repairs_total", Help: "Times that another node's presence differed from what it had told, and was asked for."},
+			func() float64 { return float64(r.presence.Counts().Asked) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "chappe_load", Help: "Load of the node, 0 to 1: the worst of its parts."},
 			func() float64 { return r.Load().Value }),
 		buildInfo(r.cfg.Region))

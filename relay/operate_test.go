@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/chappe-relay/chappe/relay"
 	"github.com/chappe-relay/chappe/relay/auth"
@@ -100,6 +101,47 @@ func TestEmbedderPublishes(t *testing.T) {
 			if resp.StatusCode != 401 {
 				t.Errorf("%s: %s, want 401", path, resp.Status)
 			}
+		}
+	})
+}
+
+// A token that was taken back ends its sessions, and opens none.
+func TestRevoke(t *testing.T) {
+	key := auth.Key{ID: "k", Algorithm: auth.HS256, Secret: []byte("kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk")}
+	cfg := relaytest.Open()
+	cfg.Auth = auth.Config{Keys: []auth.Key{key}}
+	inMemory(t, cfg, func(t *testing.T, s *relaytest.Server) {
+		token, err := auth.Mint(key, auth.Claims{User: "ada", ID: "t1", Issued: time.Now(), Expires: time.Now().Add(time.Hour),
+			Grants: []auth.Grant{{Channels: []string{">"}, Actions: []string{"*"}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		open := func() *http.Response {
+			req, _ := http.NewRequest("GET", relaytest.URL+"/v1/sse?channel=a", nil)
+			req.Header.Set("Authorization", "Bearer "+token)
+			resp, err := s.Client().Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return resp
+		}
+		e := relaytest.Read(t, open())
+		e.Next("id")
+		if n := s.Revoke(auth.Revocation{Token: "t2", Until: time.Now().Add(time.Hour)}); n != 0 {
+			t.Errorf("%d sessions of another token ended", n)
+		}
+		if n := s.Revoke(auth.Revocation{User: "ada", At: time.Now(), Until: time.Now().Add(time.Hour)}); n != 1 {
+			t.Errorf("%d sessions ended", n)
+		}
+		for {
+			if _, err := e.Block(); err != nil {
+				break // the end of the stream
+			}
+		}
+		resp := open()
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusForbidden {
+			t.Errorf("a revoked token is answered %d", resp.StatusCode)
 		}
 	})
 }

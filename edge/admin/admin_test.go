@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -279,5 +280,69 @@ func TestOverTheWire(t *testing.T) {
 	b, _ := io.ReadAll(res.Body)
 	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("%s %s", res.Status, b)
+	}
+}
+
+type revokerFake struct {
+	all  []Revocation
+	fail error
+}
+
+func (f *revokerFake) Revoke(r Revocation) error {
+	f.all = append(f.all, r)
+	return f.fail
+}
+func (f *revokerFake) Revocations() []Revocation { return slices.Clone(f.all) }
+
+func TestRevoke(t *testing.T) {
+	f := &revokerFake{}
+	o := Options{Relay: &fake{}, Dev: true, Revoker: f}
+	for _, c := range []struct {
+		path   string
+		status int
+		user   string
+		token  string
+		last   time.Duration
+	}{
+		{"/v1/users/ann/revoke", 200, "ann", "", 30 * 24 * time.Hour},
+		{"/v1/users/a%2Fb%20c/revoke?for=90m", 200, "a/b c", "", 90 * time.Minute},
+		{"/v1/tokens/t-1/revoke?for=8784h", 200, "", "t-1", 8784 * time.Hour},
+		{"/v1/users/ann/revoke?for=8785h", 400, "", "", 0},
+		{"/v1/users/ann/revoke?for=0s", 400, "", "", 0},
+		{"/v1/users/ann/revoke?for=soon", 400, "", "", 0},
+		{"/v1/tokens/" + strings.Repeat("x", 257) + "/revoke", 400, "", "", 0},
+	} {
+		f.all = nil
+		w := call(o, "POST", c.path)
+		if w.Code != c.status {
+			t.Errorf("%s: %d %s", c.path, w.Code, w.Body)
+		}
+		if c.status != 200 {
+			if len(f.all) != 0 {
+				t.Errorf("%s: refused, and yet done", c.path)
+			}
+			continue
+		}
+		if len(f.all) != 1 || f.all[0].User != c.user || f.all[0].Token != c.token || f.all[0].Until.Sub(f.all[0].At) != c.last {
+			t.Errorf("%s: %+v", c.path, f.all)
+		}
+	}
+	f.fail = &Refusal{"store", "no space"}
+	if w := call(o, "POST", "/v1/users/ann/revoke"); w.Code != 503 || codeOf(t, w) != "store" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := call(Options{Relay: &fake{}, Revoker: f}, "POST", "/v1/users/ann/revoke"); w.Code != 401 {
+		t.Errorf("without a token: %d", w.Code)
+	}
+	f.all = []Revocation{{User: "b"}, {User: "a"}, {Token: "t"}}
+	if w := call(o, "GET", "/v1/revocations?limit=2"); !strings.Contains(w.Body.String(), `"total":3`) || !strings.Contains(w.Body.String(), `"next":"a/`) {
+		t.Errorf("%s", w.Body)
+	}
+}
+
+func TestReadyWithWarnings(t *testing.T) {
+	o := Options{Relay: &fake{}, Warnings: func() []string { return []string{"region us is not heard"} }}
+	if w := call(o, "GET", "/readyz"); w.Code != 200 || strings.TrimSpace(w.Body.String()) != `{"ready":true,"warnings":["region us is not heard"]}` {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

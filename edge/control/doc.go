@@ -60,7 +60,7 @@ const (
 	maxKind  = 100_000 // records of one
 	maxAhead = 60 * time.Second
 
-	rootEvery   = 2 * time.Second
+	rootEvery   = time.Second            // a change whose note was lost is found within it
 	answerEvery = 500 * time.Millisecond // to one node
 	saveEvery   = 200 * time.Millisecond // what other nodes told
 	retryEvery  = 5 * time.Second        // after a save that failed

@@ -60,7 +60,7 @@ func (s *Store) Tick() {
 
 func (s *Store) rootLocked() (h uint64) {
 	for i, sum := range s.sums {
-		h = hash(hex(h), hex(sum+uint64(i)))
+		h = mix(h ^ sum + uint64(i))
 	}
 	return h
 }

@@ -118,7 +118,7 @@ func (s *Store) write(kind string, records []*Record) (err error) {
 	w.Write(body.Bytes())
 	err = w.Flush() // the first error of all writes
 	if err == nil {
-		err = f.Sync()
+		err = s.sync(f)
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
@@ -129,17 +129,17 @@ func (s *Store) write(kind string, records []*Record) (err error) {
 	if err := os.Rename(path+beside, path); err != nil {
 		return err
 	}
-	return syncDir(s.cfg.Dir)
+	return s.syncDir()
 }
 
 // syncDir makes a rename last. Some file systems cannot, and say so.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
+func (s *Store) syncDir() error {
+	f, err := os.Open(s.cfg.Dir)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := f.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrInvalid) && !errors.Is(err, fs.ErrPermission) {
+	if err := s.sync(f); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrInvalid) && !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
 	return nil

@@ -61,7 +61,11 @@ func hash(parts ...string) uint64 {
 		h.Write([]byte(p))
 		h.Write([]byte{0})
 	}
-	x := h.Sum64() // whose low bits are weak: the finaliser of splitmix64
+	return mix(h.Sum64())
+}
+
+// mix spreads bits: FNV's low ones are weak (the finaliser of splitmix64).
+func mix(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31

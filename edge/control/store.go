@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -31,8 +32,9 @@ type Config struct {
 // Store is this node's copy of the state. All methods may be called from many
 // goroutines.
 type Store struct {
-	cfg Config
-	cut *cut
+	cfg  Config
+	cut  *cut
+	sync func(*os.File) error // makes a file last; a test waits for no disk
 
 	disk sync.Mutex // held while a file is written; before mu
 
@@ -82,7 +84,7 @@ func Open(c Config) (*Store, error) {
 	if c.Ahead == nil {
 		c.Ahead = func() time.Duration { return 0 }
 	}
-	s := &Store{cfg: c, cut: newCut(c.Now()), records: make(map[uint64]*Record), kinds: make(map[string]int), dirty: make(map[string]bool),
+	s := &Store{cfg: c, cut: newCut(c.Now()), sync: (*os.File).Sync, records: make(map[uint64]*Record), kinds: make(map[string]int), dirty: make(map[string]bool),
 		refused: make(map[uint64]int64), peers: make(map[string]*peer)}
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("control: %w", err)

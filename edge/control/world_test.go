@@ -3,6 +3,7 @@ package control
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
@@ -56,6 +57,7 @@ func (p *place) start() {
 	if err != nil {
 		p.w.t.Fatal(err)
 	}
+	s.sync = func(*os.File) error { return nil }
 	p.store, p.dead = s, false
 }
 

@@ -44,7 +44,7 @@ func (s *Store) Recall(ctx context.Context, n Recaller) error {
 		lives = append(lives, life)
 		tapes = append(tapes, t)
 		s.mu.Lock()
-		s.streams[o] = true
+		s.streams[o], s.ended[o] = true, own || end != nil
 		s.mu.Unlock()
 	}
 	if err := list.Err(); err != nil {

@@ -78,6 +78,7 @@ type Store struct {
 	broken  bool // something was dropped, and not said yet
 	lanes   map[lane]*laneIndex
 	streams map[position.Origin]bool
+	ended   map[position.Origin]bool // nothing is written for them any more
 }
 
 // disk is an open directory.
@@ -92,7 +93,7 @@ type disk struct {
 func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg.filled(), wake: make(chan struct{}, 1), reads: make(chan struct{}, 4),
-		lanes: make(map[lane]*laneIndex), streams: make(map[position.Origin]bool),
+		lanes: make(map[lane]*laneIndex), streams: make(map[position.Origin]bool), ended: make(map[position.Origin]bool),
 	}
 	s.ledger.init(s)
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {

@@ -385,3 +385,39 @@ func harm(t *testing.T, r *rand.Rand, dir string) string {
 		return fmt.Sprintf("%s and %s swapped", filepath.Base(file), filepath.Base(other))
 	}
 }
+
+// What has expired is forgotten; the stream of an origin that has ended goes with
+// it, and that of one that is only silent stays.
+func TestTidy(t *testing.T) {
+	dir := t.TempDir()
+	a := live(t, dir, 1)
+	a.publish("h.one", 10)
+	a.node.Close()
+	a.end()
+	b := live(t, dir, 2)
+	b.publish("h.one", 10)
+	js := b.store.disk.Load().js
+	for _, o := range []position.Origin{1, 2} {
+		s, err := js.Stream(t.Context(), streamName(o))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Purge(t.Context()); err != nil { // as age would
+			t.Fatal(err)
+		}
+	}
+	b.store.tidy(t.Context())
+	if _, err := js.Stream(t.Context(), streamName(1)); err == nil {
+		t.Error("the stream of a life that is over is kept for ever")
+	}
+	if all := b.store.births(); len(all) != 1 || all[0].origin != 2 {
+		t.Errorf("lives: %+v", all)
+	}
+	b.publish("h.one", 5)
+	b.node.Close()
+	b.end()
+	c := live(t, dir, 3)
+	if got := c.read("h.one"); len(got) != 5 || c.store.counts.missing.Load() != 0 {
+		t.Errorf("%d messages, %d missing", len(got), c.store.counts.missing.Load())
+	}
+}

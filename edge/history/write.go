@@ -223,11 +223,17 @@ func (s *Store) writeEnd(ctx context.Context, it item, own map[position.Origin]b
 	}
 	b, _ := appendRecord(beginBatch(nil, it.lane()), &it, nil)
 	_, err := s.disk.Load().js.Publish(ctx, endSubject(o), sealBatch(b))
+	if err == nil {
+		s.mu.Lock()
+		s.ended[o] = true
+		s.mu.Unlock()
+	}
 	return err
 }
 
-// tidy forgets what the disk no longer keeps, and deletes streams of origins of
-// which nothing is left.
+// tidy forgets what the disk no longer keeps, and deletes streams of origins that
+// have ended and of which nothing is left. One that is only silent keeps its
+// stream: a new one would look as if its beginning were missing.
 func (s *Store) tidy(ctx context.Context) {
 	s.mu.Lock()
 	origins := make([]position.Origin, 0, len(s.streams))
@@ -249,10 +255,12 @@ func (s *Store) tidy(ctx context.Context) {
 				x.drop(st.FirstSeq)
 			}
 		}
+		ended := s.ended[o]
 		s.mu.Unlock()
-		if st.Msgs == 0 && st.LastSeq > 0 && d.js.DeleteStream(ctx, streamName(o)) == nil {
+		if ended && st.Msgs == 0 && st.LastSeq > 0 && d.js.DeleteStream(ctx, streamName(o)) == nil {
 			s.mu.Lock()
 			delete(s.streams, o)
+			delete(s.ended, o)
 			s.mu.Unlock()
 			if err := s.gone(o); err != nil {
 				s.cfg.Logger.Warn("history", "err", err)

@@ -394,7 +394,7 @@ func TestConnectAndSubscribeAreRefused(t *testing.T) {
 		t.Errorf("the other: %+v", fs)
 	}
 	p.connects = nil
-	g.hello(&wire.Hello{Resume: "ticket"})
+	g.hello(&wire.Hello{Resume: "ticket "})
 	if len(p.connects) != 0 {
 		t.Error("a ticket asks the plugin")
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,12 +66,12 @@ func (g *stage) OpenPass(pass string, id *identity.Identity, name string) ([]pol
 	}
 	return p.Tags, g.now, true
 }
-func (g *stage) Seal(string, *identity.Identity) string { return "ticket" }
+func (g *stage) Seal(member string, _ *identity.Identity) string { return "ticket " + member }
 func (g *stage) Open(ticket string) (string, *identity.Identity, *wire.Err) {
-	if ticket == "ticket" {
+	if member, ok := strings.CutPrefix(ticket, "ticket "); ok {
 		id, err := g.Verify("alice")
 		id.Ticket = true
-		return "", id, err
+		return member, id, err
 	}
 	return "", nil, &wire.Err{Code: wire.CodeBadToken, Text: "not a ticket"}
 }
@@ -413,7 +414,7 @@ func TestHello(t *testing.T) {
 			t.Errorf("%s: %v, want %d", name, ce, c.close)
 		}
 	}
-	p := g.hello(&wire.Hello{Resume: "ticket"})
+	p := g.hello(&wire.Hello{Resume: "ticket "})
 	if p.s.User() != "alice" {
 		t.Errorf("ticket brought %q", p.s.User())
 	}
@@ -510,6 +511,72 @@ func TestPresence(t *testing.T) {
 	g.host.Sweep()
 	if pr := of[*wire.Presence](p.frames()); len(pr) != 1 || pr[0].Action != wire.PresenceLeave {
 		t.Errorf("leave: %+v", pr)
+	}
+}
+
+// A client that comes back with its ticket is the member it was, also before its
+// first connection is known to be dead.
+func TestMemberIsKeptOverResume(t *testing.T) {
+	g := newStage(t, nil)
+	w := g.hello(&wire.Hello{Token: "bob", Subs: []wire.Sub{{Channel: "room.1", Presence: true}}})
+	p := g.hello(&wire.Hello{Token: "alice", Subs: []wire.Sub{{Channel: "room.1"}}})
+	ticket := of[*wire.Welcome](p.frames())[0].Resume
+	g.host.Sweep()
+	w.frames()
+	q := g.hello(&wire.Hello{Resume: ticket, Subs: []wire.Sub{{Channel: "room.1"}}})
+	if again := of[*wire.Welcome](q.frames())[0].Resume; again != ticket {
+		t.Errorf("the next ticket is for %q, not for %q", again, ticket)
+	}
+	p.s.End(&wire.CloseError{Close: wire.CloseTimeout, Code: wire.CodeTimeout})
+	g.host.Sweep()
+	if pr := of[*wire.Presence](w.frames()); len(pr) != 0 {
+		t.Errorf("told %+v", pr)
+	}
+	list, err := g.host.Presence(w.s.who, "room.1")
+	if err != nil || len(list.Members) != 2 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	for _, m := range list.Members {
+		if m.User == "alice" && "ticket "+m.Session != ticket {
+			t.Errorf("%+v has not the name of %q", m, ticket)
+		}
+	}
+	q.s.End(nil)
+	g.host.Sweep()
+	if pr := of[*wire.Presence](w.frames()); len(pr) != 1 || pr[0].Action != wire.PresenceLeave {
+		t.Errorf("told %+v", pr)
+	}
+}
+
+// A change of thousands goes out in frames of a bounded size.
+func TestManyMembersAreManyFrames(t *testing.T) {
+	g := newStage(t, nil)
+	w := g.hello(&wire.Hello{Token: "bob", Subs: []wire.Sub{{Channel: "room.1", Presence: true}}})
+	g.host.Sweep()
+	w.frames()
+	for range 2*maxMembers + 1 {
+		g.hello(&wire.Hello{Token: "alice", Subs: []wire.Sub{{Channel: "room.1"}}})
+	}
+	g.host.Sweep()
+	pr := of[*wire.Presence](w.frames())
+	if len(pr) != 3 || len(pr[0].Members) != maxMembers || len(pr[2].Members) != 1 {
+		t.Errorf("%d frames", len(pr))
+	}
+}
+
+func TestRevokeClosesForGood(t *testing.T) {
+	g := newStage(t, nil)
+	p := g.hello(&wire.Hello{Token: "alice", Subs: []wire.Sub{{Channel: "a.b"}}})
+	q := g.hello(&wire.Hello{Token: "bob", Subs: []wire.Sub{{Channel: "a.b"}}})
+	g.open(FormBinary) // has not said who it is
+	if n := g.host.Revoke(func(id *identity.Identity) bool { return id.User == "alice" }); n != 1 {
+		t.Errorf("%d closed", n)
+	}
+	if p.closed == nil || p.closed.Close != wire.CloseRevoked || p.closed.Retry != 0 || q.closed != nil {
+		t.Errorf("alice: %+v, bob: %+v", p.closed, q.closed)
+	}
+	if ce := g.host.refusal(&wire.Err{Code: wire.CodeRevoked}); ce.Close != wire.CloseRevoked {
+		t.Errorf("who comes with a revoked token is told %+v", ce)
 	}
 }
 

@@ -18,7 +18,8 @@ import (
 	"github.com/chappe-relay/chappe/sdk/go/internal/carrier"
 )
 
-// Options of a client. The zero value is an anonymous WebSocket client.
+// Options of a client. The zero value is an anonymous WebSocket client that finds
+// the nearest of the regions that its relay tells.
 type Options struct {
 	// Token is a JWT or an API key; empty for anonymous clients.
 	Token string
@@ -57,10 +58,10 @@ type Options struct {
 	// HTTPClient makes all requests and upgrades. nil: one of our own, which
 	// uses Dialer. Its Timeout must be 0 for "sse".
 	HTTPClient *http.Client
-	// TLS is used for https and wss, for a certificate that no public authority
-	// signed. nil: the system's authorities.
+	// TLS is used for https, wss and WebTransport, for a certificate that no
+	// public authority signed. nil: the system's authorities.
 	TLS *tls.Config
-	// Dialer opens connections, for tests in memory. nil: net.Dialer.
+	// Dialer opens TCP connections, for tests in memory. nil: net.Dialer.
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Rand is the source of jitter and of idempotency ids. nil: seeded by the
 	// operating system.

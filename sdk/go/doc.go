@@ -22,8 +22,19 @@
 //   - A publish that was cut off is sent again with the same idempotency id.
 //   - The client comes back when the relay asks it to, and otherwise at a random
 //     moment, so that a thousand clients are not a wave.
+//   - All of this holds across relays, regions and transports.
 //
-// docs/clients.md (CLIENTS in comments) is the specification.
+// docs/clients.md (CLIENTS in comments) is the specification; sdk/conformance
+// checks it.
+//
+// With several regions ([Options].Regions, and those that relays tell) a client
+// whose relay is gone goes on at the next one, without DNS. While it is live it
+// looks now and then for the nearest one that is well, and moves there: the new
+// connection stands before the old one ends. So it also comes home, minutes after
+// a failover and not together with all others. [Nearest] does the same for
+// programs that do not live that long.
+//
+// WebTransport is in package sdk/go/wt, and used when [Options].WebTransport names it.
 //
 // An application that takes events more slowly than they arrive slows its
 // connection down first: the client stops reading, answers pings all the same,

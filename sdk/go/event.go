@@ -13,7 +13,8 @@ type Stamp = position.Stamp
 // Reason says why messages were lost.
 type Reason = wire.Reason
 
-// Member is one session in a channel.
+// Member is one session in a channel. State is "away" for one whose node was lost
+// and that is expected back.
 type Member = wire.Member
 
 // An Event is what a subscription delivers: *Message, *Gap or *PresenceChange.
@@ -42,7 +43,7 @@ type Gap struct {
 	Channels []string // where; empty: anywhere in this client's subscriptions
 	Count    uint64   // messages; 0: unknown
 	Reason   Reason
-	Local    bool // lost in this process: the application took too long
+	Local    bool // found here: the application took too long (slow), or the network lost datagrams (lossy)
 }
 
 // PresenceChange tells who came to a channel or left it, where SubOptions asked

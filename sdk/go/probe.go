@@ -82,7 +82,7 @@ func (c *Client) fetch(ctx context.Context, url string, into any) error {
 // nearest returns those of urls that answer and admit, the best first. Of two
 // requests to each the second counts, over the warm connection, weighed by load:
 // not everybody may flock to the nearest one. Who needs more than twice the time
-// of the first is not waited for. here, where the client is, stays the best
+// of the first, so weighed, is not waited for. here, where the client is, stays the best
 // unless another one is better by a fifth.
 func (c *Client) nearest(ctx context.Context, urls []string, here string) []string {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
@@ -106,7 +106,8 @@ func (c *Client) nearest(ctx context.Context, urls []string, here string) []stri
 			defer mu.Unlock()
 			times[u] = weigh(took, p.Load)
 			if len(times) == 1 {
-				time.AfterFunc(max(noise, time.Since(begun)), cancel) // as much again: twice the time of the best
+				so := time.Since(begun)
+				time.AfterFunc(2*weigh(so, p.Load)-so, cancel)
 			}
 		})
 	}
@@ -144,6 +145,9 @@ func Nearest(ctx context.Context, urls []string, o Options) []string {
 	}
 	c := New(urls[0], Options{HTTPClient: o.HTTPClient, TLS: o.TLS, Dialer: o.Dialer, Regions: urls[1:]})
 	defer c.Close(ctx)
+	if c.bad != nil {
+		return urls // whoever uses them is told
+	}
 	best := c.nearest(ctx, c.home, "")
 	return union(best, c.home)
 }

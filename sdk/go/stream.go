@@ -155,8 +155,9 @@ func (t *stream) once(o *opening, nearer <-chan string) (end loss, again bool) {
 	o.ctx, o.cancel = context.WithCancelCause(c.ctx)
 	o.dog = newWatchdog(o.v.patience(), func() { o.cancel(errDead) })
 	o.reader = reader{c: c, wait: o.await, at: func(s *Subscription, _ carrier.Way) bool { return t.stands[s] }}
-	stop := make(chan struct{})
+	stop, stopped := make(chan struct{}), make(chan struct{})
 	c.tasks.Go(func() {
+		defer close(stopped)
 		select {
 		case o.nearer = <-nearer:
 			o.cancel(errNearer)
@@ -170,6 +171,7 @@ func (t *stream) once(o *opening, nearer <-chan string) (end loss, again bool) {
 	})
 	end, again = t.fetch(t, o)
 	close(stop)
+	<-stopped // what it took notice of is not forgotten
 	o.dog.stop()
 	for _, timer := range o.timers {
 		timer.Stop()

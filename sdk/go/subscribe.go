@@ -56,6 +56,9 @@ func (c *Client) enlist(name string, o SubOptions) (*Subscription, error) {
 		wake: make(chan struct{}, 1), space: make(chan struct{}, 1),
 		got: newTrail(name), taken: newTrail(name),
 	}
+	if o.Via != "" && o.Via != "stream" && o.Via != "datagram" {
+		return nil, &Error{Code: wire.CodeBadRequest, Text: "via is stream or datagram"}
+	}
 	var err error
 	if s.wild, err = channel.CheckPattern(name); err != nil {
 		code := wire.CodeBadChannel

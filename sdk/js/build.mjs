@@ -12,10 +12,10 @@ const limit = 12 * 1024 // bytes of the full client, gzipped
 // nor by the platform, nor in the API. The tests run on what becomes of them.
 const ours = `
   about accepted active adopt after again air asked asleep auth base bearer began blame bye cancelSeek changed consumers delay
-  deliver deposed dial drained drop ended ends fail failures feeds finish follow follower fresh gone got grant granted guests
+  deliver deposed dial drained drop emit ended ends fail failures feeds finish follow follower fresh gone got grant granted guests
   handle handlers handover hear heard heardAt held inbox lead leave lift link live lost merge mirror moved mute nextRef nudge
   onlive over pacer part paused pending pipe place pos progressed queued refreshing refuse refused renew renewable renewal round
-  rouse running seek seen seqs serve sessionError settle shut silent since stand standing started stop sync tabs taken tell terms
+  rouse running seek seen seqs serve sessionError settle shut silent since source stand standing started stop sync tabs taken tell terms
   ticks timers told unwatch wake wakeAll wanted wants watch welcomed wish within`
 
 process.chdir(fileURLToPath(new URL('.', import.meta.url)))

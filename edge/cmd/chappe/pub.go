@@ -27,12 +27,11 @@ DESCRIPTION
     of stdin is a message, without its end of line; empty lines count.
 
     A message that was cut off on the way is sent again under the same id, so
-    that it arrives once.
+    that it arrives once: to the same relay or, where several are given, to the
+    next one.
 
 FLAGS
-    -url URL            the relay, else $CHAPPE_URL, else http://127.0.0.1:8080;
-                        with commas between, further ones for when it is gone
-    -token TOKEN        a token or API key, else $CHAPPE_TOKEN, which other
+` + urlPage + `    -token TOKEN        a token or API key, else $CHAPPE_TOKEN, which other
                         users of this machine cannot see
     -insecure           believe any certificate, as of chappe dev -tls
     -lines              each line of stdin is a message
@@ -44,13 +43,14 @@ FLAGS
     -quiet              print no stamp
     -json               print the relay's answer as JSON: stamp, dup
     -timeout DURATION   give up on a message after this, 10s if not given
-    -transport NAME     ws or poll (HTTP requests); poll if not given, ws with
-                        -lines
-    -format FORM        of frames with -transport ws: bin or json
+    -transport NAME     ws, wt or poll (HTTP requests); poll if not given, ws
+                        with -lines
+    -format FORM        of frames with -transport ws and wt: bin or json
 
 EXAMPLES
     $ chappe pub rides.42 '{"at":"gate"}'
-    $ tail -f ride.log | chappe pub -lines rides.42`,
+    $ tail -f ride.log | chappe pub -lines rides.42
+    $ chappe pub -url https://eu.example,https://us.example rides.42 hello`,
 	setup: func(f *flags) func(*env, []string) error {
 		p := pubFlags{client: newClientFlags(f)}
 		p.id, p.key, p.event = f.String("id", "", ""), f.String("key", "", ""), f.String("event", "", "")

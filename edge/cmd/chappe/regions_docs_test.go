@@ -122,7 +122,7 @@ func (w *tour) sub(texts ...string) (printed func() string) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		run(w.t.Context(), []string{"chappe", "sub", "-url", w.url(3, "") + "," + w.url(2, "") + "," + w.url(1, ""), "-last", "10",
+		run(w.t.Context(), []string{"chappe", "sub", "-url", w.url(3, "") + "," + w.url(2, "") + "," + w.url(1, ""), "-in-order", "-last", "10",
 			"-count", strconv.Itoa(len(texts)), "rides.42"}, func(string) string { return "" }, nil, &out, line)
 	}()
 	bufio.NewReader(standing).ReadString('\n') // it is connected

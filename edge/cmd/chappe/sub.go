@@ -25,18 +25,19 @@ USAGE
 DESCRIPTION
     Follows channels and patterns (rides.*, rides.>) and prints each message on
     a line of stdout, until Ctrl-C. A connection that is lost comes back and
-    continues where it was. What the relay no longer has, and every change of
-    the connection, is told on stderr; at the end, also there, the cursors with
-    which another chappe sub continues, at any relay, over any transport.
+    continues where it was, at the next relay where several are given and this
+    one is gone; the way back is taken minutes later. What the relay no longer
+    has, and every change of the connection, is told on stderr; at the end, also
+    there, the cursors with which another chappe sub continues, at any relay,
+    over any transport.
 
 FLAGS
-    -url URL            the relay, else $CHAPPE_URL, else http://127.0.0.1:8080;
-                        with commas between, further ones for when it is gone
-    -token TOKEN        a token or API key, else $CHAPPE_TOKEN, which other
+` + urlPage + `    -token TOKEN        a token or API key, else $CHAPPE_TOKEN, which other
                         users of this machine cannot see
     -insecure           believe any certificate, as of chappe dev -tls
-    -transport NAME     ws, sse or poll; ws if not given
-    -format FORM        of frames with -transport ws: bin or json
+    -transport NAME     ws, wt (WebTransport), sse or poll. If not given ws, and
+                        wt in its place when the relay has it and UDP passes
+    -format FORM        of frames with -transport ws and wt: bin or json
     -cursor CURSOR      continue after it; CHANNEL=CURSOR for one of several
                         channels, and then it may be repeated
     -last N             begin with the newest N messages that are kept
@@ -50,7 +51,8 @@ FLAGS
 
 EXAMPLES
     $ chappe sub rides.42
-    $ chappe sub -o json -transport sse -last 10 'rides.>'`,
+    $ chappe sub -o json -transport sse -last 10 'rides.>'
+    $ chappe sub -url https://eu.example,https://us.example rides.42`,
 	setup: func(f *flags) func(*env, []string) error {
 		s := &subFlags{client: newClientFlags(f), flags: f}
 		s.cursors, s.policy, s.out = f.list("cursor"), f.String("policy", "", ""), f.String("o", "text", "")
@@ -129,7 +131,7 @@ func (s *subFlags) run(e *env, args []string) error {
 
 	// Over sse and poll one client asks with one cursor for all its channels, so
 	// that each gets a client of its own.
-	shared := o.Transport == "" || o.Transport == "ws"
+	shared := o.Transport == "" || o.Transport == "ws" || o.Transport == "wt"
 	var clients []*chappe.Client
 	var all sync.WaitGroup
 	failed := make(chan error, len(channels))
@@ -279,18 +281,22 @@ func (p *printer) gap(name string, g *chappe.Gap) {
 
 // states makes a listener that tells how one connection does.
 func (p *printer) states() func(chappe.State) {
-	var last chappe.Phase // guarded by p.mu
+	var last chappe.State // guarded by p.mu
 	return func(s chappe.State) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		again := last == s.Phase // live becomes better known: its region, its session
-		last = s.Phase
+		again := last.Phase == s.Phase && last.URL == s.URL && last.Transport == s.Transport // better known: its session
+		last = s
 		if p.over || again {
 			return
 		}
 		switch s.Phase {
 		case chappe.Live:
-			fmt.Fprintf(p.e.stderr, "chappe sub: live at %s\n", s.URL)
+			over := ""
+			if s.Transport == "wt" {
+				over = " over WebTransport"
+			}
+			fmt.Fprintf(p.e.stderr, "chappe sub: live at %s%s\n", s.URL, over)
 		case chappe.Waiting:
 			fmt.Fprintf(p.e.stderr, "chappe sub: waiting %s: %s\n", max(0, time.Until(s.Until)).Round(time.Millisecond), oneLine(s.Err))
 		}

@@ -47,6 +47,7 @@ FLAGS
                                else from $CHAPPE_CONFIG
     -kid ID                    the key's id: which key of the configuration, or
                                the kid header with -key
+    -id TEXT                   the jti claim: what the token can be revoked by
     -issuer TEXT               the iss claim
     -audience TEXT             the aud claim
     -api-key                   make a new API key for a back end instead: the
@@ -61,7 +62,7 @@ EXAMPLES
 		t := tokenFlags{
 			user: f.String("user", "", ""), grants: f.list("grant"), subs: f.list("sub"),
 			ttl: f.String("ttl", "1h", ""), key: f.String("key", "", ""), config: configFlag(f), kid: f.String("kid", "", ""),
-			issuer: f.String("issuer", "", ""), audience: f.String("audience", "", ""),
+			id: f.String("id", "", ""), issuer: f.String("issuer", "", ""), audience: f.String("audience", "", ""),
 		}
 		api := f.Bool("api-key", false, "")
 		return func(e *env, args []string) error {
@@ -85,9 +86,9 @@ EXAMPLES
 }
 
 type tokenFlags struct {
-	user, ttl, key, kid, issuer, audience *string
-	grants, subs                          *words
-	config                                func(*env) string
+	user, ttl, key, kid, id, issuer, audience *string
+	grants, subs                              *words
+	config                                    func(*env) string
 }
 
 func (t *tokenFlags) mint(e *env, now time.Time) (string, error) {
@@ -96,7 +97,7 @@ func (t *tokenFlags) mint(e *env, now time.Time) (string, error) {
 		return "", wrong("-ttl: want a duration such as 15m, 12h or 30d, not %s", printable(*t.ttl))
 	}
 	claims := auth.Claims{
-		User: *t.user, Issuer: *t.issuer, Audience: *t.audience, Subs: *t.subs,
+		User: *t.user, ID: *t.id, Issuer: *t.issuer, Audience: *t.audience, Subs: *t.subs,
 		Issued: now, Expires: now.Add(time.Duration(ttl)),
 	}
 	for _, text := range *t.grants {

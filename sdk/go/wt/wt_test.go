@@ -21,9 +21,15 @@ func virtual(t *testing.T, change func(*relay.Config), f func(t *testing.T, r *r
 
 // Everything that a client does works over WebTransport, on each way.
 func TestWays(t *testing.T) {
+	for _, format := range []string{"bin", "json"} {
+		t.Run(format, func(t *testing.T) { testWays(t, format) })
+	}
+}
+
+func testWays(t *testing.T, format string) {
 	virtual(t, nil, func(t *testing.T, r *rig) {
 		o := r.options()
-		o.Transport = "wt"
+		o.Transport, o.Format = "wt", format
 		c := r.client(o)
 		var subs []*chappe.Subscription
 		for _, via := range []string{"", "stream", "datagram"} {

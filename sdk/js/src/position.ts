@@ -143,12 +143,10 @@ export class Trail {
   again({ channel, id, from, data, stamp }: Frame): boolean {
     if (!id) return false
     const { seen } = this
-    const text = JSON.stringify([channel, id, from, data])
-    const key = text.slice(0, 999) + text.length
+    const key = JSON.stringify([channel, id, from, data]).slice(0, 999)
     const [origin, tick] = stamp.split('.')
     const [was, then] = seen.get(key)?.split('.') ?? []
     if (was && tick - +then! < 12e7) return was !== origin
-    seen.delete(key)
     seen.set(key, stamp)
     if (seen.size > 1024) seen.delete(seen.keys().next().value!)
     return false

@@ -2,7 +2,7 @@
 export interface Member {
   session: string
   user?: string
-  /** `away`: its connection is lost, and it may come back. */
+  /** 'away': its node was lost, and it is expected back (PROTOCOL §6). */
   state?: string
 }
 
