@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +36,7 @@ type members struct {
 	told   map[string]int // "leave u1" and how often, over all watchers, since begin
 	double map[string]int // who was listed twice
 	lists  int
+	log    *os.File // each thing that was told, for whoever looks into a failure
 }
 
 // Presence is what was seen of the members.
@@ -45,6 +48,10 @@ type Presence struct {
 func newMembers(ctx context.Context, c *cluster, n int) (*members, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	m := &members{c: c, stop: cancel, told: make(map[string]int), double: make(map[string]int)}
+	var err error
+	if m.log, err = os.Create(filepath.Join(c.dir, "presence.log")); err != nil {
+		return nil, err
+	}
 	if n == 0 {
 		return m, nil
 	}
@@ -60,7 +67,9 @@ func newMembers(ctx context.Context, c *cluster, n int) (*members, error) {
 		m.token = cmp.Or(m.token, token)
 		urls := c.urls()
 		urls = slices.Concat(urls[i%len(urls):], urls[:i%len(urls)])
-		client := chappe.New(urls[0], chappe.Options{Token: token, Regions: urls[1:], InOrder: true, Transport: "ws"})
+		client := chappe.New(urls[0], chappe.Options{Token: token, Regions: urls[1:], InOrder: true, Transport: "ws", OnState: func(st chappe.State) {
+			fmt.Fprintf(m.log, "%s %s: %s at %s (%v)\n", time.Now().Format("05.000"), user, st.Phase, st.URL, st.Err)
+		}})
 		m.users, m.all = append(m.users, user), append(m.all, client)
 		sub, err := client.Subscribe(ctx, room, chappe.SubOptions{Presence: i >= n})
 		if err != nil {
@@ -72,6 +81,7 @@ func newMembers(ctx context.Context, c *cluster, n int) (*members, error) {
 					m.mu.Lock()
 					for _, who := range p.Members {
 						m.told[p.Action+" "+who.User]++
+						fmt.Fprintf(m.log, "%s %s is told %s %s\n", time.Now().Format("05.000"), user, p.Action, who.User)
 					}
 					m.mu.Unlock()
 				}
@@ -175,4 +185,5 @@ func (m *members) close() {
 	}
 	end.Wait()
 	m.work.Wait()
+	m.log.Close()
 }
