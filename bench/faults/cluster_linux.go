@@ -86,7 +86,7 @@ auth: {keys: {k: {secret: %s}}}
 limits: {ping: 1s, dead: 3s, rate: 100000, burst: 100000, batch: 100000, admission: 2000}
 drain: {deadline: 1s}
 namespaces:
-  "*": {history: true, age: 5m, entries: 100000, bytes: 64MiB, wide: true, anonymous: [all]}
+  "*": {history: true, age: 15m, entries: 100000, bytes: 64MiB, wide: true, anonymous: [all]}
   people: {presence: true}
 mesh:
   node: n%d

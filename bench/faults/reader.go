@@ -30,6 +30,7 @@ type reader struct {
 	urls  []string
 	at    int // the URL in use
 	way   way
+	stays bool // of polls: at a node that answers
 
 	window  time.Duration
 	dead    time.Duration
@@ -222,7 +223,7 @@ func refusedClose(reason string) error {
 
 // polls asks again and again, now and then another node.
 func (r *reader) polls(ctx context.Context, standing func()) error {
-	for range 10 + rand.N(20) {
+	for n := 10 + rand.N(20); n > 0 || r.stays; n-- {
 		began := time.Now()
 		wait, err := r.poll(ctx, standing)
 		if err != nil {

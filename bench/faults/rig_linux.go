@@ -107,6 +107,7 @@ func (g *Rig) run(ctx context.Context, k Case, seed uint64, dir string, res *Res
 			at, urls = 0, []string{c.url(0), c.url(len(regionOf) - 1)}
 		}
 		r := newReader(j, fmt.Sprintf("r%d", i), p, urls, at, ways[i%len(ways)])
+		r.stays = load.Settled
 		readers = append(readers, r)
 		all.Go(func() { r.run(reading) })
 	}
