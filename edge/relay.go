@@ -94,6 +94,7 @@ func relayConfig(o Options) relay.Config {
 	l := c.Limits
 	out := relay.Config{
 		Region:       c.Region,
+		Clock:        o.Clock,
 		Namespaces:   make(map[string]namespace.Options, len(c.Namespaces)),
 		Auth:         c.Auth.Authority(),
 		Origins:      c.Client.Origins,
