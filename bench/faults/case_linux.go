@@ -15,10 +15,10 @@ type Case struct {
 	Runs  int // how often it is to be run, in full
 	Times int // how often the fault happens in a run
 
-	apart  bool        // nodes are silent for so long that presence may say so
-	load   func(*Load) // nil: the rig's
-	sliced bool        // bytes come one by one between regions
-	do     func(ctx context.Context, c *cluster, r *rand.Rand) error
+	apart bool        // nodes are silent for so long that presence may say so
+	load  func(*Load) // nil: the rig's
+	pipe  pipe        // what is between nodes; nil: nothing
+	do    func(ctx context.Context, c *cluster, r *rand.Rand) error
 }
 
 // Cases are all there are. Where far more is said than lines take, messages are late
@@ -45,7 +45,8 @@ func Cases() []Case {
 		Case{Name: "pause-1m0s", Runs: 3, do: pause(time.Minute)},
 		Case{Name: "loss-5", Runs: 2, do: loss(5)},
 		Case{Name: "loss-30", Runs: 3, apart: true, do: loss(30)},
-		Case{Name: "sliced", sliced: true, load: func(l *Load) { l.Rate = min(l.Rate, 60) }, do: lasting(20 * time.Second)},
+		Case{Name: "sliced", pipe: single, load: func(l *Load) { l.Rate = min(l.Rate, 60) }, do: lasting(20 * time.Second)},
+		Case{Name: "far-100ms", Times: 3, pipe: far(100 * time.Millisecond), do: kill},
 		Case{Name: "line-1mbit", load: func(l *Load) { l.Rate = min(l.Rate, 100) }, do: line(1000)},
 		Case{Name: "line-1mbit-over", apart: true, load: func(l *Load) { l.Rate, l.Pad, l.Settled = min(l.Rate, 200), 2000, true }, do: line(1000)},
 		Case{Name: "resume-10000", load: func(l *Load) { l.Readers, l.Wide, l.Rate, l.Crowd = 10_000, 0, min(l.Rate, 100), true }, do: lose},

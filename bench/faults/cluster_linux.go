@@ -42,14 +42,14 @@ type process struct {
 }
 
 // openCluster makes the configurations and starts all nodes.
-func openCluster(binary, dir string, sliced bool) (*cluster, error) {
+func openCluster(binary, dir string, p pipe) (*cluster, error) {
 	n, err := makeNetwork(len(regionOf))
 	if err != nil {
 		return nil, err
 	}
 	c := &cluster{net: n, dir: dir, binary: binary, procs: make([]*process, len(regionOf)), harmed: make([]bool, len(regionOf))}
-	if sliced {
-		if err := n.slice(); err != nil {
+	if p != nil {
+		if err := n.lay(p); err != nil {
 			n.close()
 			return nil, err
 		}

@@ -15,8 +15,8 @@ type network struct {
 	nodes int
 	bad   error
 
-	sliced bool
-	doors  []net.Listener // of forwarders
+	laid  pipe           // between nodes; nil: nothing
+	doors []net.Listener // of its forwarders
 }
 
 func (n *network) ns(i int) string { return fmt.Sprintf("%sn%d", n.id, i) }
@@ -36,7 +36,7 @@ func (n *network) link(i, j int) string {
 
 // mesh is where node j reaches the mesh of node i.
 func (n *network) mesh(i, j int) string {
-	if n.sliced {
+	if n.laid != nil {
 		return fmt.Sprintf("127.0.0.1:%d", 7500+i)
 	}
 	return n.link(i, j) + ":7422"

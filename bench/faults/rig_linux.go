@@ -50,6 +50,7 @@ type Rig struct {
 	Binary string // chappe
 	Dir    string // results, and the work of cases that fail
 	Load   Load
+	Most   int // faults in one run; 0: as many as the case says
 	Keep   bool          // also the work of those that pass
 	Calm   time.Duration // before and after the faults; half of it is for everybody to be current again
 	Log    io.Writer
@@ -88,7 +89,7 @@ func (g *Rig) run(ctx context.Context, k Case, seed uint64, dir string, res *Res
 	if k.load != nil {
 		k.load(&load)
 	}
-	c, err := openCluster(g.Binary, dir, k.sliced)
+	c, err := openCluster(g.Binary, dir, k.pipe)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNotRun, err)
 	}
@@ -136,7 +137,11 @@ func (g *Rig) run(ctx context.Context, k Case, seed uint64, dir string, res *Res
 	}
 	people.begin()
 	chance := rand.New(rand.NewPCG(seed, 11))
-	for n := range max(1, k.Times) {
+	times := max(1, k.Times)
+	if g.Most > 0 {
+		times = min(times, g.Most)
+	}
+	for n := range times {
 		if n > 0 {
 			if err := wait(ctx, g.Calm*6/10); err != nil {
 				return err

@@ -34,7 +34,7 @@ func main() {
 }
 
 // small is what CI runs.
-var small = []string{"calm", "kill", "kill-region", "partition-5s", "one-way-1s", "pause-1s"}
+var small = []string{"calm", "kill", "kill-region", "damage", "partition-5s", "one-way-1s", "pause-1s"}
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	f := flag.NewFlagSet("chappe-faults", flag.ContinueOnError)
@@ -68,6 +68,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	rig := &faults.Rig{Binary: *binary, Dir: dir, Keep: *keep, Load: faults.Load{Readers: 2000, Wide: 4, Fanout: 20, Rate: 500, Members: 20}, Calm: 20 * time.Second}
 	if *few {
+		rig.Most = 2
 		rig.Load, rig.Calm = faults.Load{Readers: 60, Wide: 1, Fanout: 10, Rate: 60, Members: 6}, 6*time.Second
 	}
 	var results []*faults.Result

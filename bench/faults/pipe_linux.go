@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,9 +35,12 @@ func (n *network) within(i int, do func() error) error {
 	return do()
 }
 
-// slice puts a forwarder between any two nodes that passes single bytes.
-func (n *network) slice() error {
-	n.sliced = true
+// pipe copies one way of a connection, until either side ends.
+type pipe func(to, from net.Conn)
+
+// lay puts a forwarder between any two nodes.
+func (n *network) lay(p pipe) error {
+	n.laid = p
 	for i := range n.nodes {
 		for j := range n.nodes {
 			if i == j {
@@ -71,8 +75,8 @@ func (n *network) forward(in net.Listener, i int, to string) {
 			a.Close()
 			continue
 		}
-		go single(a, b)
-		go single(b, a)
+		go n.laid(a, b)
+		go n.laid(b, a)
 	}
 }
 
@@ -91,6 +95,38 @@ func single(to, from net.Conn) {
 		}
 		if err != nil {
 			return
+		}
+	}
+}
+
+// far copies a while later: a connection to the other side of the world.
+func far(d time.Duration) pipe {
+	type chunk struct {
+		due  time.Time
+		data []byte
+	}
+	return func(to, from net.Conn) {
+		defer from.Close()
+		way := make(chan chunk, 1024) // more than a window takes
+		go func() {
+			defer to.Close()
+			for c := range way {
+				time.Sleep(time.Until(c.due))
+				if _, err := to.Write(c.data); err != nil {
+					from.Close()
+				}
+			}
+		}()
+		defer close(way)
+		for {
+			buf := make([]byte, 16<<10)
+			k, err := from.Read(buf)
+			if k > 0 {
+				way <- chunk{time.Now().Add(d), buf[:k]}
+			}
+			if err != nil {
+				return
+			}
 		}
 	}
 }
