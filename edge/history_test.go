@@ -34,6 +34,8 @@ type regionNode struct {
 	node *Node
 	logs *logLines
 	stop func()
+
+	ahead time.Duration // of its clock
 }
 
 type logLines struct {
@@ -123,7 +125,7 @@ mesh:
 
 func (n *regionNode) start() {
 	n.t.Helper()
-	node, err := New(Options{Config: n.cfg, Logger: slog.New(slog.NewTextHandler(n.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	node, err := New(Options{Config: n.cfg, Clock: func() time.Time { return time.Now().Add(n.ahead) }, Logger: slog.New(slog.NewTextHandler(n.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
 		n.t.Fatal(err)
 	}

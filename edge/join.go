@@ -46,7 +46,7 @@ func openJoin(o Options, metrics prometheus.Registerer, spaces map[string]namesp
 		}
 		return j.relay.Serve(ctx, request)
 	}
-	mc.Logger = o.Logger
+	mc.Logger, mc.Clock = o.Logger, o.Clock
 	m, err := mesh.New(mc)
 	if err != nil {
 		return nil, fmt.Errorf("mesh: %w", err)

@@ -41,6 +41,7 @@ type Options struct {
 	DevSecret string // signs development tokens; "": none are taken from outside
 	DevTLS    bool   // in dev: TLS with a certificate for this machine
 	Logger    *slog.Logger
+	Clock     func() time.Time // nil: time.Now; tests have clocks that differ
 }
 
 // Node is a relay with its listeners.

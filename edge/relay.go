@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +21,9 @@ func New(o Options) (*Node, error) {
 	registry := newRegistry()
 	cfg := relayConfig(o)
 	cfg.Registerer = registry
+	if cfg.Limits.Admission == 0 {
+		cfg.Limits.Admission = 2000 * runtime.GOMAXPROCS(0)
+	}
 	if cfg.Limits.Connections == 0 {
 		files, memory := openFiles(), memoryLimit()
 		cfg.Limits.Connections = capacity(files, memory, cfg.Memory)
@@ -90,6 +94,7 @@ func relayConfig(o Options) relay.Config {
 	l := c.Limits
 	out := relay.Config{
 		Region:       c.Region,
+		Clock:        o.Clock,
 		Namespaces:   make(map[string]namespace.Options, len(c.Namespaces)),
 		Auth:         c.Auth.Authority(),
 		Origins:      c.Client.Origins,
@@ -101,7 +106,7 @@ func relayConfig(o Options) relay.Config {
 		Logger:       o.Logger,
 		Limits: relay.Limits{
 			Message: int(l.Message), Frame: int(l.Frame), Batch: l.Batch, Subs: l.Subscriptions, Rate: l.Rate, Burst: l.Burst,
-			Control: int(l.Control), Connections: l.Connections,
+			Control: int(l.Control), Connections: l.Connections, Admission: l.Admission,
 			Hello: time.Duration(l.Hello), Ping: time.Duration(l.Ping), Dead: time.Duration(l.Dead), PollHold: time.Duration(l.PollHold),
 			Reconnect: time.Duration(l.Reconnect), Idempotency: time.Duration(l.Idempotency),
 		},

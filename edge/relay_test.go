@@ -39,7 +39,7 @@ memory: 64MiB
 client: {public_url: "https://r.example", alternatives: ["https://s.example"], origins: ["https://a.example"], trusted_proxies: [10.0.0.0/8]}
 auth: {issuer: i, audience: a, leeway: 7s, secret: ssssssssssssssssssssssssssssssss, retired: rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr,
   keys: {k: {secret: kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk}}, api_keys: {b: {key: ck_0123456789012345678901, grants: ["x.>:publish"]}}}
-limits: {message: 1KiB, frame: 2KiB, batch: 3, control: 4KiB, subscriptions: 5, rate: 6, burst: 7, connections: 8, hello: 9s, ping: 10s, dead: 11s, poll_hold: 12s, reconnect: 13s, idempotency: 14s}
+limits: {message: 1KiB, frame: 2KiB, batch: 3, control: 4KiB, subscriptions: 5, rate: 6, burst: 7, connections: 8, admission: 9, hello: 9s, ping: 10s, dead: 11s, poll_hold: 12s, reconnect: 13s, idempotency: 14s}
 namespaces: {n: {history: true, entries: 1, bytes: 2KiB, age: 3s, policy: latest, presence: true, cache: true, anonymous: [publish, history], message: 512, members: 4}, "*": {wide: true}}
 `
 	c, err := config.Load(config.Source{Path: "x", ReadFile: func(string) ([]byte, error) { return []byte(file), nil }})
@@ -48,7 +48,7 @@ namespaces: {n: {history: true, entries: 1, bytes: 2KiB, age: 3s, policy: latest
 	}
 	got := relayConfig(Options{Config: c})
 	if want := (relay.Limits{
-		Message: 1 << 10, Frame: 2 << 10, Batch: 3, Control: 4 << 10, Subs: 5, Rate: 6, Burst: 7, Connections: 8,
+		Message: 1 << 10, Frame: 2 << 10, Batch: 3, Control: 4 << 10, Subs: 5, Rate: 6, Burst: 7, Connections: 8, Admission: 9,
 		Hello: 9 * time.Second, Ping: 10 * time.Second, Dead: 11 * time.Second, PollHold: 12 * time.Second,
 		Reconnect: 13 * time.Second, Idempotency: 14 * time.Second,
 	}); got.Limits != want {
@@ -77,8 +77,8 @@ namespaces: {n: {history: true, entries: 1, bytes: 2KiB, age: 3s, policy: latest
 		t.Error(err)
 	}
 	// A field that somebody adds to the relay's limits has no key yet.
-	if n := reflect.TypeFor[relay.Limits]().NumField(); n != 14 {
-		t.Errorf("relay.Limits has %d fields, this test knows 14: give the new one a key, and a line here", n)
+	if n := reflect.TypeFor[relay.Limits]().NumField(); n != 15 {
+		t.Errorf("relay.Limits has %d fields, this test knows 15: give the new one a key, and a line here", n)
 	}
 }
 

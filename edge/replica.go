@@ -65,7 +65,7 @@ func openReplica(o Options, metrics prometheus.Registerer) (*replica, error) {
 	r := &replica{log: o.Logger, age: time.Duration(o.Config.Mesh.Ticket),
 		wake: make(chan struct{}, 1), revoked: make(chan struct{}, 1), tries: make(tries)}
 	r.mine.Store(true) // what was decided before there was a control state
-	c := control.Config{Writer: writer(o.Config), Changed: r.changed, Logger: o.Logger, Ahead: r.ahead}
+	c := control.Config{Writer: writer(o.Config), Changed: r.changed, Logger: o.Logger, Now: o.Clock, Ahead: r.ahead}
 	if !o.Dev {
 		c.Dir = filepath.Join(o.Config.Data, "control")
 	}

@@ -62,6 +62,7 @@ type Limits struct {
 	Burst       int           // publishes at once
 	Control     int           // bytes of answers that a client may leave unread
 	Connections int           // open at once; 0: 1,048,576
+	Admission   int           // sessions that begin in a second, polls apart; 0: no bound
 	Hello       time.Duration // until the first frame
 	Ping        time.Duration // silence after which the relay speaks
 	Dead        time.Duration // silence after which a client is dead
@@ -103,7 +104,7 @@ func fill[T comparable](v *T, or T) {
 func (l Limits) session() session.Limits {
 	return session.Limits{
 		Subs: l.Subs, Rate: l.Rate, Burst: l.Burst, Message: l.Message, Batch: l.Batch, Control: l.Control,
-		Ping: l.Ping, Dead: l.Dead, Hello: l.Hello, Reconnect: l.Reconnect, Sessions: l.Connections,
+		Ping: l.Ping, Dead: l.Dead, Hello: l.Hello, Reconnect: l.Reconnect, Sessions: l.Connections, Admission: l.Admission,
 	}
 }
 
@@ -141,7 +142,7 @@ func (c Config) Validate() error {
 		fault("Memory", "%d is negative", c.Memory)
 	}
 	for key, n := range map[string]int{"Message": l.Message, "Frame": l.Frame, "Batch": l.Batch, "Subs": l.Subs, "Rate": l.Rate,
-		"Burst": l.Burst, "Control": l.Control, "Connections": l.Connections} {
+		"Burst": l.Burst, "Control": l.Control, "Connections": l.Connections, "Admission": l.Admission} {
 		if n < 0 {
 			fault("Limits."+key, "%d is negative", n)
 		}

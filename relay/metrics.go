@@ -19,6 +19,7 @@ import (
 type metrics struct {
 	connections *prometheus.GaugeVec
 	opened      *prometheus.CounterVec
+	refused     *prometheus.CounterVec
 	closed      *prometheus.CounterVec
 	seconds     *prometheus.HistogramVec
 	published   *prometheus.CounterVec
@@ -50,6 +51,7 @@ func newMetrics() *metrics {
 		Buckets: []float64{0.1, 1, 10, 60, 600, 3600, 6 * 3600, 24 * 3600}}, []string{"transport"})
 	m.collectors = append(m.collectors, m.connections, m.seconds)
 	m.opened = counter("chappe_connections_opened_total", "Sessions opened, by transport.", "transport")
+	m.refused = counter("chappe_connections_refused_total", "Sessions that were not let in, by transport and reason: overloaded, or draining.", "transport", "code")
 	m.closed = counter("chappe_connections_closed_total", "Sessions closed, by transport and reason: left, or an error code.", "transport", "code")
 	m.published = counter("chappe_messages_published_total", "Publishes by clients and embedders, by result: ok, or an error code.", "result")
 	m.resumed = counter("chappe_subscriptions_resumed_total", "Subscriptions that came with a cursor; recovered is false where a gap was told.", "recovered")
@@ -128,6 +130,11 @@ func (m *metrics) register(to prometheus.Registerer) error {
 func (m *metrics) Opened(transport string) {
 	m.connections.WithLabelValues(transport).Inc()
 	m.opened.WithLabelValues(transport).Inc()
+}
+
+// Refused counts one that was not let in. See session.Observer.
+func (m *metrics) Refused(transport string, code wire.Code) {
+	m.refused.WithLabelValues(transport, string(code)).Inc()
 }
 
 // Closed counts its end. See session.Observer.

@@ -271,3 +271,22 @@ func TestRead(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// What comes long after all has healed is stale, also if it comes.
+func TestLateDeliveries(t *testing.T) {
+	history := func(late int64) []Event {
+		at := int64(1e9)
+		es := []Event{
+			{At: 1, Who: "c", Do: Began, Grants: []string{"a"}}, {At: 2, Who: "c", Do: Subscribed, Channel: "a"},
+			{At: 3, Who: "rig", Do: Fault}, {At: at, Who: "p", Do: Publish, Channel: "a", Pub: 1}, {At: at, Who: "p", Do: Acked, Pub: 1, Stamp: "o.1.1"},
+			{At: at, Who: "rig", Do: Healed}, {At: at + late, Who: "c", Do: Message, Channel: "a", Pub: 1, Stamp: "o.1.1"},
+		}
+		return append(es, Event{At: at + late + 1, Who: "rig", Do: End})
+	}
+	if c := judge(t, history(19e6)); len(c.n) > 0 {
+		t.Errorf("in time: %v", c.n)
+	}
+	if c := judge(t, history(21e6)); c.n[Stale] != 1 || len(c.n) != 1 {
+		t.Errorf("late: %v", c.n)
+	}
+}

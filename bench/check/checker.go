@@ -9,11 +9,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Options of a Checker.
 type Options struct {
-	Current int64 // microseconds after Healed within which everybody is connected and gets what is published; 0: 20 s
+	Current int64 // microseconds after Healed within which everybody is connected and has what was published; 0: 20 s
 	Settle  int64 // microseconds after Healed in which gaps may still be told; 0: 30 s
 	Most    int   // violations of one rule that are kept; 0: 20
 }
@@ -312,6 +313,9 @@ func (c *Checker) message(e *Event) error {
 	}
 	p.seen = true
 	s.claimed = 0
+	if p.at > s.since && e.At-p.at > c.o.Current && c.calm(e.At) {
+		c.fail(Stale, e.At, e.Who, "publication %d of %s came %s late, when all had healed", e.Pub, e.Channel, time.Duration(e.At-p.at)*time.Microsecond)
+	}
 	if s.has(p.index) {
 		c.fail(Repeated, e.At, e.Who, "publication %d of %s, %s", e.Pub, e.Channel, e.Stamp)
 		return nil
@@ -356,6 +360,16 @@ func (c *Checker) gap(e *Event) {
 	if !c.excused(e.At) {
 		c.fail(Causeless, e.At, e.Who, "a gap (%s) in %q while nothing was broken", e.Reason, e.Channel)
 	}
+}
+
+// calm reports whether everybody must have what was published: nothing is broken,
+// and nothing was for a while.
+func (c *Checker) calm(at int64) bool {
+	if len(c.faults) == 0 {
+		return true
+	}
+	f := c.faults[len(c.faults)-1]
+	return f.to != 0 && at > f.to+c.o.Current
 }
 
 // excused reports whether something was broken at a time, or a while before it.

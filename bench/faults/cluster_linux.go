@@ -1,9 +1,11 @@
 package faults
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -27,6 +29,7 @@ type cluster struct {
 	binary string
 
 	killed atomic.Bool
+	harmed []bool // nodes whose store was
 
 	mu    sync.Mutex
 	procs []*process
@@ -39,12 +42,18 @@ type process struct {
 }
 
 // openCluster makes the configurations and starts all nodes.
-func openCluster(binary, dir string) (*cluster, error) {
+func openCluster(binary, dir string, p pipe) (*cluster, error) {
 	n, err := makeNetwork(len(regionOf))
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{net: n, dir: dir, binary: binary, procs: make([]*process, len(regionOf))}
+	c := &cluster{net: n, dir: dir, binary: binary, procs: make([]*process, len(regionOf)), harmed: make([]bool, len(regionOf))}
+	if p != nil {
+		if err := n.lay(p); err != nil {
+			n.close()
+			return nil, err
+		}
+	}
 	if err := c.configure(); err != nil {
 		c.close()
 		return nil, err
@@ -73,15 +82,17 @@ func (c *cluster) configure() error {
 client: {listen: "0.0.0.0:8080", public_url: "http://%s:8080"}
 admin: {listen: "127.0.0.1:8081"}
 data: %s
-limits: {ping: 1s, dead: 3s, rate: 100000, burst: 100000, batch: 100000}
+auth: {keys: {k: {secret: %s}}}
+limits: {ping: 1s, dead: 3s, rate: 100000, burst: 100000, batch: 100000, admission: 2000}
 drain: {deadline: 1s}
 namespaces:
-  h: {history: true, age: 5m, entries: 100000, bytes: 64MiB, anonymous: [all]}
+  "*": {history: true, age: 15m, entries: 100000, bytes: 64MiB, wide: true, anonymous: [all]}
+  people: {presence: true}
 mesh:
   node: n%d
   listen: "0.0.0.0:7422"
   peers:
-`, c.net.client(i), filepath.Join(c.dir, fmt.Sprintf("data%d", i)), i)
+`, c.net.client(i), c.data(i), tokenSecret, i)
 		for _, peer := range []string{"a", "b", "c"} {
 			if peer == region {
 				continue
@@ -89,7 +100,7 @@ mesh:
 			var urls []string
 			for j, of := range regionOf {
 				if of == peer {
-					urls = append(urls, fmt.Sprintf("%q", c.net.link(j, i)+":7422"))
+					urls = append(urls, fmt.Sprintf("%q", c.net.mesh(j, i)))
 				}
 			}
 			text += fmt.Sprintf("    %s: {urls: [%s]}\n", peer, strings.Join(urls, ", "))
@@ -107,6 +118,8 @@ mesh:
 	}
 	return nil
 }
+
+func (c *cluster) data(i int) string { return filepath.Join(c.dir, fmt.Sprintf("data%d", i)) }
 
 // start begins a life of a node.
 func (c *cluster) start(i int) error {
@@ -250,3 +263,38 @@ func (c *cluster) close() {
 }
 
 var errNotRun = errors.New("not run")
+
+var gauges = regexp.MustCompile(`(?m)^chappe_log_(bytes|budget_bytes) (\S+)$`)
+
+// fullest is what the fullest node's logs take, as a share of what they may.
+func (c *cluster) fullest() (share float64, err error) {
+	for i := range regionOf {
+		from := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+			err = c.net.within(i, func() error {
+				conn, err = (&net.Dialer{}).DialContext(ctx, network, addr)
+				return err
+			})
+			return conn, err
+		}}}
+		res, err := from.Get("http://127.0.0.1:8081/metrics")
+		if err != nil {
+			return 0, err
+		}
+		text, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil {
+			return 0, err
+		}
+		of := map[string]float64{}
+		for _, m := range gauges.FindAllStringSubmatch(string(text), -1) {
+			if of[m[1]], err = strconv.ParseFloat(m[2], 64); err != nil {
+				return 0, err
+			}
+		}
+		if of["budget_bytes"] == 0 {
+			return 0, fmt.Errorf("node %d does not say what its logs take", i)
+		}
+		share = max(share, of["bytes"]/of["budget_bytes"])
+	}
+	return share, nil
+}

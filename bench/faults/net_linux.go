@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -13,6 +14,9 @@ type network struct {
 	id    string // of everything that it makes
 	nodes int
 	bad   error
+
+	laid  pipe           // between nodes; nil: nothing
+	doors []net.Listener // of its forwarders
 }
 
 func (n *network) ns(i int) string { return fmt.Sprintf("%sn%d", n.id, i) }
@@ -28,6 +32,14 @@ func (n *network) link(i, j int) string {
 		last = 2
 	}
 	return fmt.Sprintf("10.91.%d.%d", a*16+b, last)
+}
+
+// mesh is where node j reaches the mesh of node i.
+func (n *network) mesh(i, j int) string {
+	if n.laid != nil {
+		return fmt.Sprintf("127.0.0.1:%d", 7500+i)
+	}
+	return n.link(i, j) + ":7422"
 }
 
 func (n *network) iface(i, j int) string { return fmt.Sprintf("%s%d%d", n.id, i, j) }
@@ -144,6 +156,9 @@ func (n *network) slow(kbit int) error {
 
 // close takes everything away.
 func (n *network) close() {
+	for _, l := range n.doors {
+		l.Close()
+	}
 	for i := range n.nodes {
 		exec.Command("ip", "netns", "del", n.ns(i)).Run()
 	}

@@ -22,13 +22,14 @@ type writer struct {
 	urls     []string
 	channels []string
 	rate     int
+	pad      string
 	number   atomic.Int64
 	unknown  atomic.Int64
 	client   *http.Client
 }
 
-func newWriter(j *journal, urls, channels []string, rate int) *writer {
-	return &writer{j: j, urls: urls, channels: channels, rate: rate,
+func newWriter(j *journal, urls, channels []string, l Load) *writer {
+	return &writer{j: j, urls: urls, channels: channels, rate: l.Rate, pad: strings.Repeat("x", l.Pad),
 		client: &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 }
 
@@ -67,7 +68,7 @@ func (w *writer) publish(n int) {
 }
 
 func (w *writer) post(base, channel, level string, n int) (stamp string, err error) {
-	r, err := http.NewRequest("POST", base+"/v1/channels/"+channel+"/messages", strings.NewReader(strconv.Itoa(n)))
+	r, err := http.NewRequest("POST", base+"/v1/channels/"+channel+"/messages", strings.NewReader(fmt.Sprintf(`"%d %s"`, n, w.pad)))
 	if err != nil {
 		return "", err
 	}
@@ -89,6 +90,13 @@ func (w *writer) post(base, channel, level string, n int) (stamp string, err err
 	return ack.Stamp, nil
 }
 
+// number is that of the publication with this payload, 0 if it is none of ours.
+func number(data []byte) int {
+	text, _, _ := strings.Cut(strings.Trim(string(data), `"`), " ")
+	n, _ := strconv.Atoi(text)
+	return n
+}
+
 // holds asks a node for its history of a channel.
 func (w *writer) holds(base, channel string) ([]int, error) {
 	var all []int
@@ -103,7 +111,7 @@ func (w *writer) holds(base, channel string) ([]int, error) {
 			return nil, err
 		}
 		var page struct {
-			Messages []struct{ Data int }
+			Messages []struct{ Data json.RawMessage }
 			More     bool
 			Cursor   string
 		}
@@ -113,7 +121,7 @@ func (w *writer) holds(base, channel string) ([]int, error) {
 			return nil, err
 		}
 		for _, m := range page.Messages {
-			all = append(all, m.Data)
+			all = append(all, number(m.Data))
 		}
 		if !page.More {
 			return all, nil

@@ -176,6 +176,7 @@ type Limits struct {
 	Subscriptions int      `yaml:"subscriptions" default:"1000" min:"1" max:"1000000" doc:"Subscriptions of one connection."`
 	Rate          int      `yaml:"rate" default:"100" min:"1" doc:"Publishes per second of one connection, sustained."`
 	Burst         int      `yaml:"burst" default:"200" min:"1" doc:"Publishes of one connection at once."`
+	Admission     int      `yaml:"admission" default:"0" min:"0" doc:"Clients let in within a second, sustained, and as many at once. More are refused (overloaded) and each told a moment of its own to come back at. 0: 2000 for each processor."`
 	Connections   int      `yaml:"connections" default:"0" min:"0" doc:"Connections of this node. 0: what the machine's memory and open-file limit allow, 16 KiB for each."`
 	Hello         Duration `yaml:"hello" default:"5s" min:"100ms" max:"1m" doc:"Time for the first frame of a WebSocket client."`
 	Ping          Duration `yaml:"ping" default:"10s" min:"1s" max:"5m" doc:"Silence after which the node speaks. Proxies in between must allow more."`

@@ -48,12 +48,12 @@ func (s *Store) complete(ctx context.Context, q node.Fetch, a *node.Answer) {
 		if !ok {
 			return
 		}
-		b, err := s.disk.Load().get(ctx, of.origin, ref.seq, of.subject())
-		if err == nil && b.Sequence != ref.seq {
+		b, err := s.disk.Load().read(ctx, of.origin, ref.seq, of.subject(), 1)
+		if err == nil && (len(b) == 0 || b[0].seq != ref.seq) {
 			err = errGone
 		}
 		if err == nil {
-			err = parseBatch(b.Data, of, func(it *item) {
+			err = parseBatch(b[0].data, of, func(it *item) {
 				if m := it.message; m != nil && m.SSeq > after {
 					a.Messages = append(a.Messages, *m)
 					total += len(m.Data) + 256

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
 	"errors"
@@ -119,7 +120,9 @@ type tape struct {
 	origin     position.Origin
 	own        bool
 	next, last uint64
+	ahead      []record
 	items      []item
+	harmed     bool   // the last that was asked for cannot be read
 	tick       uint64 // of the first of items
 }
 
@@ -147,34 +150,49 @@ func (t *tape) wind(ctx context.Context) bool {
 		if t.next > t.last || ctx.Err() != nil {
 			return false
 		}
-		m, err := t.store.disk.Load().get(ctx, t.origin, t.next, "h.>")
-		if errors.Is(err, errGone) {
-			return false
-		}
-		if err != nil { // one that cannot be read is passed over
-			t.store.damage(t.origin, fmt.Errorf("at %d: %w", t.next, err))
-			t.next++
+		if len(t.ahead) == 0 {
+			t.ahead = t.store.readAhead(ctx, t)
 			continue
 		}
-		t.next = m.Sequence + 1
-		t.load(m)
+		r := t.ahead[0]
+		t.ahead, t.next = t.ahead[1:], r.seq+1
+		t.load(r)
 	}
 	_, t.tick = t.items[0].place()
 	return true
 }
 
-func (t *tape) load(m *jetstream.RawStreamMsg) {
-	if m.Subject == endSubject(t.origin) {
+// batches is how many are read at a time.
+const batches = 512
+
+// readAhead reads the next batches. One that cannot be read is passed over: a log
+// line for all that stand together.
+func (s *Store) readAhead(ctx context.Context, t *tape) []record {
+	out, err := s.disk.Load().read(ctx, t.origin, t.next, "h.>", batches)
+	if err == nil && len(out) > 0 {
+		t.harmed = false
+		return out
+	}
+	if !t.harmed && ctx.Err() == nil {
+		s.damage(t.origin, fmt.Errorf("at %d: %w", t.next, cmp.Or(err, errGone)))
+	}
+	t.harmed = true
+	t.next++
+	return nil
+}
+
+func (t *tape) load(m record) {
+	if m.subject == endSubject(t.origin) {
 		return
 	}
 	of := lane{origin: t.origin}
 	var text string
-	if _, err := fmt.Sscanf(m.Subject, "h.%16s.%d", &text, &of.shard); err != nil {
-		t.store.damage(t.origin, fmt.Errorf("at %d: subject %q", m.Sequence, m.Subject))
+	if _, err := fmt.Sscanf(m.subject, "h.%16s.%d", &text, &of.shard); err != nil {
+		t.store.damage(t.origin, fmt.Errorf("at %d: subject %q", m.seq, m.subject))
 		return
 	}
-	ref := batchRef{seq: m.Sequence}
-	err := parseBatch(m.Data, of, func(it *item) {
+	ref := batchRef{seq: m.seq}
+	err := parseBatch(m.data, of, func(it *item) {
 		if it.end == nil {
 			ref.cover(it)
 			t.items = append(t.items, *it)
@@ -182,7 +200,7 @@ func (t *tape) load(m *jetstream.RawStreamMsg) {
 	})
 	if err != nil {
 		t.items = nil
-		t.store.damage(t.origin, fmt.Errorf("at %d: %w", m.Sequence, err))
+		t.store.damage(t.origin, fmt.Errorf("at %d: %w", m.seq, err))
 		return
 	}
 	if len(t.items) > 0 {

@@ -2,7 +2,6 @@ package history
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -13,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/chappe-relay/chappe/edge/mesh"
@@ -228,19 +226,4 @@ func originOf(name string) (position.Origin, bool) {
 	}
 	n, err := strconv.ParseUint(name[1:], 16, 64)
 	return position.Origin(n), err == nil
-}
-
-var errGone = errors.New("no longer kept")
-
-// get reads the batch of a lane at or after a stream sequence.
-func (d *disk) get(ctx context.Context, o position.Origin, seq uint64, subject string) (*jetstream.RawStreamMsg, error) {
-	stream, err := d.js.Stream(ctx, streamName(o))
-	if err != nil {
-		return nil, err
-	}
-	m, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(subject))
-	if errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, nats.ErrMsgNotFound) {
-		return nil, errGone
-	}
-	return m, err
 }

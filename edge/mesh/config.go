@@ -41,7 +41,8 @@ type Config struct {
 	// OnNote takes in what another node gave to Note. It must not wait. Nil: ignored.
 	OnNote func(from Member, topic string, body []byte)
 
-	Logger *slog.Logger // nil: silent
+	Clock  func() time.Time // the wall clock that others see; nil: time.Now
+	Logger *slog.Logger     // nil: silent
 }
 
 // Peer is another region.
@@ -76,6 +77,9 @@ func (c Config) filled() Config {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
 	}
 	c.Peers = slices.Clone(c.Peers)
 	slices.SortFunc(c.Peers, func(a, b Peer) int { return strings.Compare(a.Region, b.Region) })

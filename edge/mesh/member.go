@@ -77,6 +77,7 @@ type member struct {
 	origins []position.Origin
 	sent    int64 // the time in its last announcement
 	clock   clock
+	off     bool // its clock differs, and that was said
 	leaving bool
 }
 
@@ -98,7 +99,7 @@ func (m *Mesh) announce(leaving bool) {
 	}
 	now := time.Now()
 	a.Echo = m.members.echoes(now, a.Status)
-	a.Sent = now.UnixMicro()
+	a.Sent = m.cfg.Clock().UnixMicro()
 	body, err := json.Marshal(a)
 	if err != nil {
 		m.cfg.Logger.Error("mesh: announcement", "err", err) // a status with no JSON form, such as a load of NaN
@@ -155,7 +156,8 @@ func (m *Mesh) meet(r Receiver, region string, from position.Origin, body []byte
 		// something: a shard is not ready before all origins have answered.
 		r.OnMark(node.Mark{Origin: from})
 	}
-	fresh, over := m.members.heard(region, origins, &a, time.Now())
+	fresh, over := m.members.heard(region, origins, &a, time.Now(), m.cfg.Clock().UnixMicro())
+	m.compare(region + "." + a.Node)
 	if over != 0 { // the node has another life: what was its origin is dead for certain
 		r.OnSealed(over)
 	}
@@ -170,8 +172,9 @@ func (m *Mesh) meet(r Receiver, region string, from position.Origin, body []byte
 }
 
 // heard updates a member, and reports whether it is new or has a new origin, and
-// which one is over: that of the life before this one.
-func (ms *members) heard(region string, origins []position.Origin, a *announcement, now time.Time) (fresh bool, over position.Origin) {
+// which one is over: that of the life before this one. wall is our clock, in
+// microseconds.
+func (ms *members) heard(region string, origins []position.Origin, a *announcement, now time.Time, wall int64) (fresh bool, over position.Origin) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	name := region + "." + a.Node
@@ -201,15 +204,36 @@ func (ms *members) heard(region string, origins []position.Origin, a *announceme
 	own := ms.region + "." + ms.node
 	for _, e := range a.Echo {
 		if e.To == own {
-			m.RTT, m.Offset = m.clock.sample(e, a.Sent, now.UnixMicro())
+			m.RTT, m.Offset = m.clock.sample(e, a.Sent, wall)
 		}
 	}
 	return fresh && !a.Leaving, over
 }
 
-// marked notes how late a mark came.
-func (ms *members) marked(from position.Origin, tick uint64) {
-	now := time.Now().UnixMicro()
+// apart is how far clocks may differ without a word.
+const apart = time.Second
+
+// compare says when a node's clock differs much from ours, and when no longer.
+func (m *Mesh) compare(name string) {
+	ms := &m.members
+	ms.mu.Lock()
+	one := ms.byName[name]
+	if one == nil || one.off == (one.Offset.Abs() >= apart) {
+		ms.mu.Unlock()
+		return
+	}
+	one.off = !one.off
+	off, offset := one.off, one.Offset
+	ms.mu.Unlock()
+	if off {
+		m.cfg.Logger.Warn("mesh: a node's clock differs from ours: what it says is older or newer here by that much, and windows shrink", "member", name, "offset", offset.Round(time.Millisecond))
+	} else {
+		m.cfg.Logger.Info("mesh: a node's clock agrees with ours again", "member", name)
+	}
+}
+
+// marked notes how late a mark came. now is our clock, in microseconds.
+func (ms *members) marked(from position.Origin, tick uint64, now int64) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	if m := ms.byOrigin[from]; m != nil {

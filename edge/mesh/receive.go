@@ -102,7 +102,7 @@ func (m *Mesh) take(ctx context.Context, r Receiver, msg *nats.Msg, work *sync.W
 			return err
 		}
 		if s.marks.take(&k, n, full, heads) {
-			m.members.marked(from, k.Tick)
+			m.members.marked(from, k.Tick, m.cfg.Clock().UnixMicro())
 		} else {
 			k = node.Mark{Origin: from} // a sign of life that claims nothing
 		}

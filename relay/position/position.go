@@ -50,7 +50,7 @@ type Lead struct {
 type Position struct {
 	bases  []Base   // by origin
 	leads  []Lead   // by origin, then shard; each beyond its base
-	recent []Recent // oldest first
+	recent []Recent // in the order in which they came
 }
 
 // Empty reports whether p names no origin.
@@ -268,8 +268,9 @@ func (p *Position) appendRaw(raw []byte) []byte {
 		raw = binary.AppendUvarint(raw, age(l.Tick))
 	}
 	if with&recents != 0 {
-		raw = binary.AppendUvarint(raw, uint64(len(p.recent)))
-		for _, r := range p.recent {
+		newestOf := p.recent[max(0, len(p.recent)-MaxRecent):]
+		raw = binary.AppendUvarint(raw, uint64(len(newestOf)))
+		for _, r := range newestOf {
 			raw = append(raw, byte(r.Publication>>40), byte(r.Publication>>32), byte(r.Publication>>24), byte(r.Publication>>16), byte(r.Publication>>8), byte(r.Publication))
 			raw = binary.AppendUvarint(raw, age(min(r.Tick, newest)))
 		}

@@ -11,11 +11,14 @@ type Recent struct {
 	Tick        uint64 // when the reader had it
 }
 
-// MaxRecent is how many a position remembers, and recentAge for how long, in
-// microseconds: between nodes a message takes milliseconds.
+// MaxRecent is how many a cursor carries, and recentAge for how long, in
+// microseconds: between nodes a message takes milliseconds. A reader that comes back
+// may be given its copy some time later, behind much else: what it had just before it
+// went is remembered for returnAge.
 const (
 	MaxRecent = 16
 	recentAge = 1_000_000
+	returnAge = 10_000_000
 )
 
 // Publication makes the 48 bits of an id: the same on every node.
@@ -35,10 +38,24 @@ func Publication(scope, channel, id string) uint64 {
 // Had notes a publication at a tick.
 func (p *Position) Had(publication, tick uint64) {
 	p.Fade(tick)
-	if len(p.recent) == MaxRecent {
-		p.recent = slices.Delete(p.recent, 0, 1)
+	if len(p.recent) == 2*MaxRecent {
+		oldest := 0
+		for i, r := range p.recent {
+			if r.Tick < p.recent[oldest].Tick {
+				oldest = i
+			}
+		}
+		p.recent = slices.Delete(p.recent, oldest, oldest+1)
 	}
 	p.recent = append(p.recent, Recent{publication, tick})
+}
+
+// Return begins the time at a tick in which a reader that comes back may be given
+// copies of what it had before.
+func (p *Position) Return(tick uint64) {
+	for i := range p.recent {
+		p.recent[i].Tick = tick + returnAge - recentAge
+	}
 }
 
 // Fade forgets what is too old at a tick to be recent.

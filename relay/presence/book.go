@@ -46,7 +46,7 @@ type Seat struct {
 type change struct {
 	was   bool // present, when watchers were last told
 	user  string
-	until time.Time // a join that waits; zero: none does
+	until time.Time // a join or leave that waits; zero: none does
 }
 
 type departure struct {
@@ -217,17 +217,14 @@ func (b *Book) Turn() []Change {
 		m, is := b.findLocked(at)
 		switch {
 		case is == c.was:
+		case !is && b.waitsLocked(c, now, moving):
+			continue
 		case !is:
 			r := of(at.channel)
 			r.Went = append(r.Went, wire.Member{Session: at.id, User: c.user})
 		default:
-			if b.elsewhereLocked(at, m.user) {
-				if c.until.IsZero() {
-					c.until = now.Add(settle)
-				}
-				if now.Before(c.until) {
-					continue
-				}
+			if b.elsewhereLocked(at, m.user) && b.waitsLocked(c, now, settle) {
+				continue
 			}
 			r := of(at.channel)
 			r.Came = append(r.Came, wire.Member{Session: at.id, User: m.user})
@@ -239,6 +236,17 @@ func (b *Book) Turn() []Change {
 		out = append(out, *c)
 	}
 	return out
+}
+
+// waitsLocked reports whether a change is to wait, from when it was first looked at.
+func (b *Book) waitsLocked(c *change, now time.Time, d time.Duration) bool {
+	if b.cfg.Bus == nil {
+		return false
+	}
+	if c.until.IsZero() {
+		c.until = now.Add(d)
+	}
+	return now.Before(c.until)
 }
 
 // elsewhereLocked reports whether a user that came has another member in the

@@ -143,6 +143,28 @@ func TestDrainIsNoFlood(t *testing.T) {
 	}
 }
 
+// Clients that go to another node while theirs is well, as on their way home, are
+// there before they leave; others may hear of that in the other order.
+func TestGoingHomeIsNoFlood(t *testing.T) {
+	w := newWorld(t, 3, 5)
+	a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
+	for i := range 100 {
+		a.enter("x", fmt.Sprint("s", i), fmt.Sprint("u", i))
+	}
+	w.run(time.Second)
+	told := func() int { return a.told + b.told + c.told }
+	before := told()
+	for s := range maps.Clone(a.seats) {
+		b.enter("x", s.at.id, s.user)
+		a.leave(s, false)
+		w.run(step)
+	}
+	w.run(2 * time.Second)
+	if got := c.list("x"); told() != before || len(got) != 100 {
+		t.Errorf("%d changes told, %d members", told()-before, len(got))
+	}
+}
+
 // A node that closes and ends says so: nobody waits for its silence.
 func TestGoodbye(t *testing.T) {
 	w := newWorld(t, 2, 4)

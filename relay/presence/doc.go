@@ -42,6 +42,9 @@ const (
 	// settle is how long the join of a user that is also on another node waits: if
 	// that node turns out to be dead, the client has moved and nothing is told.
 	settle = Silence + time.Second
+	// moving is how long a leave waits before it is told: a client that goes to
+	// another node by its own choice leaves here before all have heard of it there.
+	moving = 500 * time.Millisecond
 	// ghost is how long the table of a node that is not heard is kept: after a heal
 	// only what differs is sent.
 	ghost = 10 * time.Minute

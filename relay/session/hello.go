@@ -145,6 +145,7 @@ func (s *Session) welcomeLocked(h *wire.Hello) {
 func (s *Session) beginLocked(whole *position.Position, subs []wire.Sub) {
 	if whole != nil {
 		*s.pos = whole.Clone()
+		s.pos.Return(s.host.cfg.Node.Now())
 		return
 	}
 	shards := make(map[uint8]bool)

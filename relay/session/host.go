@@ -54,6 +54,7 @@ type Limits struct {
 	Hello     time.Duration // until the first frame
 	Reconnect time.Duration // window in which a lost client comes back
 	Sessions  int           // open at once, by their cost: 1 is a plain WebSocket
+	Admission int           // sessions that begin in a second; 0: no bound
 }
 
 // DefaultLimits are those of the protocol document, §9.
@@ -84,6 +85,7 @@ type Config struct {
 // quick; they are called with no lock of the session held.
 type Observer interface {
 	Opened(transport string)
+	Refused(transport string, code wire.Code) // it was not let in
 	Closed(transport string, st *Stats)
 	Published(code wire.Code)                     // "" for success
 	Subscribed(recovered, resumed bool)           //
@@ -96,6 +98,7 @@ type Host struct {
 	cfg      Config
 	salt     uint64
 	draining atomic.Bool
+	doors    *admission
 
 	mu       sync.Mutex
 	sessions map[string]*Session
@@ -124,7 +127,7 @@ func NewHost(cfg Config) *Host {
 	if cfg.Observer == nil {
 		cfg.Observer = nobody{}
 	}
-	h := &Host{cfg: cfg, sessions: make(map[string]*Session)}
+	h := &Host{cfg: cfg, doors: newAdmission(cfg.Limits.Admission), sessions: make(map[string]*Session)}
 	h.rosters.channels = make(map[string]*roster)
 	return h
 }
@@ -155,10 +158,23 @@ func OriginOf(id string) (position.Origin, bool) {
 
 // Open registers a session. A session without an identity waits for hello.
 func (h *Host) Open(p Params) (*Session, *wire.CloseError) {
+	s, ce := h.open(p)
+	if ce != nil {
+		h.cfg.Observer.Refused(p.Transport, ce.Code)
+	}
+	return s, ce
+}
+
+func (h *Host) open(p Params) (*Session, *wire.CloseError) {
 	if h.draining.Load() {
 		return nil, &wire.CloseError{Close: wire.CloseRestart, Code: wire.CodeDraining, Text: "this node is closing", Retry: h.delay()}
 	}
 	now := h.cfg.Now()
+	if p.Beside == nil && p.Form != FormPoll { // each poll is a session of a moment
+		if wait := h.doors.take(now); wait > 0 {
+			return nil, &wire.CloseError{Close: wire.CloseOverloaded, Code: wire.CodeOverloaded, Text: "too many clients come at once", Retry: wait.Milliseconds() + 1}
+		}
+	}
 	s := &Session{host: h, form: p.Form, link: p.Link, transport: p.Transport, remote: p.Remote, loopback: p.Loopback,
 		opened: now.UnixNano(), id: h.newID(), rare: none, cost: uint16(max(1, p.Cost))}
 	if s.bare() {
@@ -330,6 +346,7 @@ func (h *Host) Unsubscribe(user, name string) (n int) {
 type nobody struct{}
 
 func (nobody) Opened(string)                    {}
+func (nobody) Refused(string, wire.Code)        {}
 func (nobody) Closed(string, *Stats)            {}
 func (nobody) Published(wire.Code)              {}
 func (nobody) Subscribed(bool, bool)            {}

@@ -11,7 +11,7 @@ import (
 const (
 	backoffBase = 500 * time.Millisecond
 	backoffCap  = 30 * time.Second
-	stable      = 30 * time.Second // a connection that lived this long clears the failures before it
+	stable      = 10 * time.Second // a connection that lived this long clears the failures before it
 	flap        = time.Second      // a drain sooner than this after the welcome is no plan but a fault
 )
 
@@ -24,7 +24,7 @@ type pacer struct {
 	round    []string // the relays of this round, best first
 	at       int      // index of the present one
 	window   time.Duration
-	failures int
+	failures int // rounds in which no relay let us in, and losses soon after one did
 }
 
 func newPacer(home []string, random func(time.Duration) time.Duration) *pacer {
@@ -79,6 +79,8 @@ func (p *pacer) next(l loss, lived time.Duration) time.Duration {
 		here := p.round[p.at]
 		if told := acceptable(here, l.moved); len(told) > 0 {
 			p.begin(told[0], append(told, here))
+		} else {
+			p.at = (p.at + 1) % len(p.round)
 		}
 		return 0
 	}
@@ -93,7 +95,9 @@ func (p *pacer) next(l loss, lived time.Duration) time.Duration {
 		}
 		ceiling = max(ceiling, p.window)
 	}
-	p.failures++
+	if live || p.at == 0 { // else there is one that this round has not asked
+		p.failures++
+	}
 	if l.delay > 0 {
 		return l.delay
 	}

@@ -20,10 +20,10 @@ func TestBackoff(t *testing.T) {
 		}
 	}
 	p.welcomed(p.target(), time.Second, nil)
-	if got := p.next(failed, 29*time.Second); got != backoffCap {
-		t.Errorf("a connection of 29 s is not stable, yet: up to %s", got)
+	if got := p.next(failed, 9*time.Second); got != backoffCap {
+		t.Errorf("a connection of 9 s is not stable, yet: up to %s", got)
 	}
-	if got := p.next(failed, 30*time.Second); got != time.Second {
+	if got := p.next(failed, 10*time.Second); got != time.Second {
 		t.Errorf("after a stable connection: up to %s, want the window", got)
 	}
 	if got := p.next(failed, 0); got != time.Second {
@@ -40,6 +40,34 @@ func TestBackoff(t *testing.T) {
 		if got := p.next(failed, 0); got > backoffCap {
 			t.Fatalf("up to %s", got)
 		}
+	}
+}
+
+// Each relay is asked once in a round, and only then the waits grow: a client is
+// soon where one works, and a relay that fails sees it less and less.
+func TestBackoffIsByRounds(t *testing.T) {
+	failed := loss{err: errors.New("refused")}
+	p := newPacer([]string{"http://a", "http://b", "http://c"}, top)
+	p.welcomed("http://b", time.Second, nil)
+	if got := p.next(failed, time.Minute); got != time.Second || p.target() != "http://b" {
+		t.Errorf("the first attempt is in up to %s at %s", got, p.target())
+	}
+	for i, want := range []struct {
+		at   string
+		wait time.Duration
+	}{{"http://a", 1000}, {"http://c", 1000}, {"http://b", 1000}, {"http://a", 2000}, {"http://c", 2000}, {"http://b", 2000}, {"http://a", 4000}} {
+		if got := p.next(failed, 0); got != want.wait*time.Millisecond || p.target() != want.at {
+			t.Errorf("failure %d: in up to %s at %s, want %+v", i+1, got, p.target(), want)
+		}
+	}
+}
+
+// A relay that drains and names no other is not the one to go to, if there is one.
+func TestDrainWithoutAlternatives(t *testing.T) {
+	p := newPacer([]string{"http://a", "http://b"}, top)
+	p.welcomed("http://a", time.Second, nil)
+	if got := p.next(loss{drained: true}, time.Minute); got != 0 || p.target() != "http://b" {
+		t.Errorf("in %s at %s", got, p.target())
 	}
 }
 

@@ -34,7 +34,7 @@ func main() {
 }
 
 // small is what CI runs.
-var small = []string{"calm", "kill", "kill-region", "partition-5s", "one-way-1s", "pause-1s"}
+var small = []string{"calm", "kill", "kill-region", "damage", "partition-5s", "one-way-1s", "pause-1s"}
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	f := flag.NewFlagSet("chappe-faults", flag.ContinueOnError)
@@ -66,16 +66,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return fail(fmt.Errorf("build: %w: %s", err, text))
 		}
 	}
-	rig := &faults.Rig{Binary: *binary, Dir: dir, Keep: *keep, Load: faults.Load{Readers: 2000, Fanout: 20, Rate: 500}, Calm: 20 * time.Second}
+	rig := &faults.Rig{Binary: *binary, Dir: dir, Keep: *keep, Load: faults.Load{Readers: 2000, Wide: 4, Fanout: 20, Rate: 500, Members: 20}, Calm: 20 * time.Second}
 	if *few {
-		rig.Load, rig.Calm = faults.Load{Readers: 60, Fanout: 10, Rate: 60}, 6*time.Second
+		rig.Most = 2
+		rig.Load, rig.Calm = faults.Load{Readers: 60, Wide: 1, Fanout: 10, Rate: 60, Members: 6}, 6*time.Second
 	}
 	var results []*faults.Result
 	for _, k := range faults.Cases() {
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), k.Name) || *only == "" && *few && !slices.Contains(small, k.Name) {
 			continue
 		}
-		n := k.Runs
+		n := max(1, k.Runs)
 		if *few {
 			n = 1
 		}
@@ -107,15 +108,15 @@ func line(r *faults.Result) string {
 		state = "not run: " + r.NotRun
 	case r.Failed != "":
 		state = "failed: " + r.Failed
-	case len(r.Violations) > 0:
-		state = fmt.Sprint("violations: ", r.Violations)
+	case !r.OK():
+		state = fmt.Sprint("violations: ", r.Violations, r.Presence.Wrong)
 	}
 	return fmt.Sprintf("%s %d: %s (%s)", r.Case, r.Seed, state, r.Took.Round(time.Second))
 }
 
 func summary(w io.Writer, results []*faults.Result) int {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "CASE\tRUNS\tOK\tNOT RUN\tPUBLISHED\tDELIVERED\tGAPS\tINTERRUPTED p99\tVIOLATIONS")
+	fmt.Fprintln(t, "CASE\tRUNS\tFAULTS\tOK\tNOT RUN\tPUBLISHED\tDELIVERED\tGAPS\tINTERRUPTED\tp99\tVIOLATIONS")
 	code := 0
 	var names []string
 	by := map[string][]*faults.Result{}
@@ -126,7 +127,7 @@ func summary(w io.Writer, results []*faults.Result) int {
 		by[r.Case] = append(by[r.Case], r)
 	}
 	for _, name := range names {
-		var ok, not, pubs, got, gaps, bad int
+		var ok, not, faults, cuts, pubs, got, gaps, bad int
 		var worst time.Duration
 		for _, r := range by[name] {
 			switch {
@@ -137,13 +138,14 @@ func summary(w io.Writer, results []*faults.Result) int {
 			default:
 				code = 1
 			}
+			faults, cuts, bad = faults+r.Faults, cuts+r.Cuts, bad+len(r.Presence.Wrong)
 			pubs, got, gaps = pubs+r.Publications, got+r.Deliveries, gaps+r.Gaps
 			worst = max(worst, r.Interrupt)
 			for _, n := range r.Violations {
 				bad += n
 			}
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%d\n", name, len(by[name]), ok, not, pubs, got, gaps, worst.Round(10*time.Millisecond), bad)
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%d\n", name, len(by[name]), faults, ok, not, pubs, got, gaps, cuts, worst.Round(10*time.Millisecond), bad)
 	}
 	t.Flush()
 	for _, r := range results {

@@ -5,7 +5,7 @@ import type { Loss } from './errors.js'
 // wave of lost clients from arriving at once; the backoff is for what comes after.
 const base = 500
 const cap = 30_000
-const stable = 30_000 // a connection that lived this long clears the failures before it
+const stable = 10_000 // a connection that lived this long clears the failures before it
 const flap = 1000 // a drain sooner than this after the welcome is no plan but a fault
 
 const ceiling = (failures: number) => Math.min(cap, base * 2 ** failures)
@@ -47,25 +47,24 @@ export class Pacer {
   /** How long to wait before the next attempt. lived: how long the connection was live; 0 if it never was. */
   next(loss: Loss, lived: number): number {
     if (lived >= stable) this.failures = 0
-    if (loss.drained && lived >= flap) {
-      const here = this.target
-      const [to, ...more] = acceptable(here, loss.moved)
-      if (to) this.begin(to, [...more, here])
-      return 0
-    }
-    if (!lived && !loss.auth) this.at = (this.at + 1) % this.round.length
-    const n = this.failures++
+    const drained = loss.drained && lived >= flap
+    const [to, ...more] = drained ? acceptable(this.target, loss.moved) : []
+    if (to) this.begin(to, [...more, this.target])
+    else if (drained || !(lived || loss.auth)) this.at = (this.at + 1) % this.round.length
+    if (drained) return 0
+    const n = this.failures
+    if (!this.at) this.failures++ // else there is one that this round has not asked
     if (loss.delay) return loss.delay
     // The first attempt makes the peak of a storm: the window, not the backoff, spreads it.
     const window = lived && this.window
-    return env.random() * (window ? Math.max(window, n && ceiling(n)) : ceiling(n))
+    return env.random() * Math.max(window, window && !n ? 0 : ceiling(n))
   }
 }
 
 /** A base URL without a trailing slash, of scheme http or https. Throws what is none. */
 export function baseOf(raw: string): string {
   const u = new URL(raw.replace(/^ws/, 'http'))
-  if (!/^https?:/.test(u.protocol)) throw new TypeError(`not the url of a relay: ${raw}`)
+  if (!/^https?:/.test(u.protocol)) throw new TypeError(`no url of a relay: ${raw}`)
   return u.origin + u.pathname.replace(/\/+$/, '')
 }
 

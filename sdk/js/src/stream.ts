@@ -114,7 +114,7 @@ export class StreamLink extends Link {
   private async events(feeds: Feed[]): Promise<void> {
     const r = await this.request(feeds, '/v1/sse', {}, connectTimeout)
     if (!r) return
-    if (!/^text\/event-stream/.test(r.headers.get('Content-Type') ?? '')) throw new Error(`${this.base}: not an event stream`)
+    if (!/^text\/event-stream/.test(r.headers.get('Content-Type') ?? '')) throw new Error(`${this.base}: no event stream`)
     const lines = new EventParser()
     const text = new TextDecoder()
     const reader = r.body!.getReader()

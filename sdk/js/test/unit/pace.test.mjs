@@ -10,11 +10,11 @@ afterEach(() => w.end())
 const lost = { error: new Error('lost') }
 const [a, b, c] = ['https://a', 'https://b', 'https://c']
 
-test('full jitter, doubling to 30 s, until a connection has lived for 30 s (CLIENTS §4)', () => {
+test('full jitter, doubling to 30 s, until a connection has lived for 10 s (CLIENTS §4)', () => {
   const p = new Pacer([a])
   assert.deepEqual(Array.from({ length: 9 }, () => p.next(lost, 0)), [250, 500, 1000, 2000, 4000, 8000, 15000, 15000, 15000])
-  assert.equal(p.next(lost, 29_999), 15000)
-  assert.equal(p.next(lost, 30_000), 250)
+  assert.equal(p.next(lost, 9_999), 15000)
+  assert.equal(p.next(lost, 10_000), 250)
 })
 
 test('the window spreads the first return; the backoff only where it is longer', () => {
@@ -61,4 +61,19 @@ test('told URLs get credentials only where they are as safe', () => {
   assert.deepEqual(acceptable('http://a', ['http://x']), ['http://x'])
   assert.equal(baseOf('ws://a:1/x//'), 'http://a:1/x')
   assert.throws(() => baseOf('mailto:a@b'))
+})
+
+test('a round asks each relay once, and only then the waits grow; a drain without alternatives moves on', () => {
+  const p = new Pacer(['http://a', 'http://b', 'http://c'])
+  p.welcomed('http://b', 1000)
+  const seen = []
+  for (let i = 0; i < 7; i++) seen.push([p.next(lost, 0), p.target])
+  assert.deepEqual(seen, [
+    [250, 'http://a'], [250, 'http://c'], [250, 'http://b'],
+    [500, 'http://a'], [500, 'http://c'], [500, 'http://b'],
+    [1000, 'http://a'],
+  ])
+  p.welcomed('http://b', 1000)
+  assert.equal(p.next({ drained: true }, 60_000), 0)
+  assert.equal(p.target, 'http://a')
 })

@@ -1,0 +1,103 @@
+package session
+
+import (
+	"testing"
+	"time"
+
+	"github.com/chappe-relay/chappe/relay/wire"
+)
+
+// All clients of a lost region come at once and come back when told: none is told
+// to wait much longer than letting in those before it takes.
+func TestAdmissionIsAQueueThatHoldsNobody(t *testing.T) {
+	const rate, clients = 2000, 10_000
+	a := newAdmission(rate)
+	now := time.Unix(1e9, 0)
+	come := map[time.Duration]int{0: clients}
+	in, tries := 0, 0
+	var last time.Duration
+	for at := time.Duration(0); at < 20*time.Second; at += time.Millisecond {
+		for range come[at] {
+			tries++
+			if wait := a.take(now.Add(at)); wait > 0 {
+				come[at+wait.Truncate(time.Millisecond)+time.Millisecond]++
+			} else {
+				in++
+				last = at
+			}
+		}
+		if most := rate + int((at+time.Millisecond).Seconds()*rate) + 1; in > most {
+			t.Fatalf("%d let in after %s", in, at)
+		}
+	}
+	if in != clients || last > clients/rate*time.Second {
+		t.Errorf("%d are in, the last after %s", in, last)
+	}
+	if tries > 3*clients {
+		t.Errorf("%d tries for %d clients", tries, clients)
+	}
+}
+
+// Who comes alone waits for nobody, also long after a storm; and nobody is told to
+// wait for ever.
+func TestAdmissionForgets(t *testing.T) {
+	a := newAdmission(10)
+	now := time.Unix(1e9, 0)
+	for range 10_000 {
+		if wait := a.take(now); wait > longest {
+			t.Fatal(wait)
+		}
+	}
+	now = now.Add(10 * time.Second)
+	if wait := a.take(now); wait != 0 {
+		t.Errorf("told to wait %s", wait)
+	}
+	free := newAdmission(0)
+	for range 10_000 {
+		if free.take(now) != 0 {
+			t.Fatal("bounded")
+		}
+	}
+}
+
+// A node that lets in no more says when to come, and counts it; polls, each of
+// which is a session of a moment, are not held to it.
+func TestTooManyAtOnceAreRefused(t *testing.T) {
+	g := newStage(t, nil)
+	limits := DefaultLimits
+	limits.Admission = 2
+	seen := &refusals{}
+	h := NewHost(Config{Node: g.node, Authority: g, Limits: limits, Now: func() time.Time { return g.now }, Observer: seen})
+	open := func(f Form) *wire.CloseError {
+		_, ce := h.Open(Params{Form: f, Transport: "x", Link: &peer{g: g}})
+		return ce
+	}
+	for range 2 {
+		if ce := open(FormBinary); ce != nil {
+			t.Fatal(ce)
+		}
+	}
+	for i := range int64(3) {
+		ce := open(FormJSON)
+		if ce == nil || ce.Code != wire.CodeOverloaded || ce.Close != wire.CloseOverloaded || ce.Retry != 500*(i+1)+1 {
+			t.Fatalf("%+v", ce)
+		}
+	}
+	if ce := open(FormPoll); ce != nil {
+		t.Error(ce)
+	}
+	if seen.n != 3 || len(h.Sessions()) != 3 {
+		t.Errorf("%d refusals counted, %d sessions", seen.n, len(h.Sessions()))
+	}
+}
+
+type refusals struct {
+	nobody
+	n int
+}
+
+func (r *refusals) Refused(_ string, code wire.Code) {
+	if code == wire.CodeOverloaded {
+		r.n++
+	}
+}
