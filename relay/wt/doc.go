@@ -1,7 +1,7 @@
 // Package wt is the WebTransport transport (RFC 9220, draft-ietf-webtrans-http3):
 // the session's protocol over one bidirectional control stream, and for channels
 // that ask for it over a stream of their own, so that one channel's loss does not
-// hold up another, or over datagrams (PROTOCOL §1.8).
+// hold up another, or over datagrams (PROTOCOL §1.11).
 //
 // Who owns what: the HTTP/3 server runs a goroutine per CONNECT, which reads the
 // control stream and makes and ends lines. A line is one way out: a session and a

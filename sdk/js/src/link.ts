@@ -170,7 +170,6 @@ export abstract class Link {
 
   /** Moves every subscription that stands, or the one of a name. What comes on one way must not move what comes on another: it may have overtaken it. */
   protected progressed(cursor: string, name?: string): void {
-    if (this.kind === 'wt' && [...this.subs].some(([feed]) => feed.wish('via'))) return
     this.told = cursor
     for (const [feed, sub] of this.subs) {
       if (sub.standing && !sub.via && (!name || name === feed.name)) for (const c of feed.active) c.progress(cursor)
