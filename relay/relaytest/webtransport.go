@@ -70,7 +70,7 @@ func (s *Server) DialWTFrom(ctx context.Context, head http.Header) (*webtranspor
 func (s *Server) dialWT(ctx context.Context, protocol string, head http.Header) (*webtransport.Session, error) {
 	tr := &quic.Transport{Conn: s.Socket()}
 	d := &webtransport.Transport{
-		TLSClientConfig:      &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: []string{"h3"}}, // a test's own certificate
+		TLSClientConfig:      clientTLS.Clone(),
 		QUICConfig:           &quic.Config{EnableDatagrams: true, EnableStreamResetPartialDelivery: true, MaxIdleTimeout: time.Minute},
 		ApplicationProtocols: []string{protocol},
 		DialAddr: func(ctx context.Context, _ string, c *tls.Config, q *quic.Config) (*quic.Conn, error) {
@@ -93,6 +93,20 @@ func (s *Server) dialWT(ctx context.Context, protocol string, head http.Header) 
 	})
 	return session, nil
 }
+
+// DialQUIC opens a bare connection to the relay's HTTP/3, for clients that break
+// rules which a library keeps.
+func (s *Server) DialQUIC(ctx context.Context) (*quic.Conn, error) {
+	tr := &quic.Transport{Conn: s.Socket()}
+	s.t.Cleanup(func() {
+		tr.Close()
+		tr.Conn.Close()
+	})
+	return tr.Dial(ctx, quicServer, clientTLS, &quic.Config{EnableDatagrams: true, EnableStreamResetPartialDelivery: true, MaxIdleTimeout: time.Minute})
+}
+
+// clientTLS trusts a test's own certificate.
+var clientTLS = &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: []string{"h3"}}
 
 func (s *Server) serveWT() {
 	s.quic.router = &simnet.PerfectRouter{}

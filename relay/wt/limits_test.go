@@ -1,0 +1,218 @@
+package wt_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+	"github.com/quic-go/quic-go/quicvarint"
+
+	"github.com/chappe-relay/chappe/relay/relaytest"
+	"github.com/chappe-relay/chappe/relay/wire"
+)
+
+// raw is a client that no library keeps within the rules.
+type raw struct {
+	t       *testing.T
+	conn    *quic.Conn
+	request *http3.RequestStream
+	control *quic.Stream
+}
+
+// Numbers of draft-ietf-webtrans-http3: the setting, the type of a bidirectional
+// stream, and the capsule that closes.
+const (
+	settingEnabled = 0x2c7cf000
+	streamType     = 0x41
+	closeCapsule   = 0x2843
+)
+
+func dialRaw(t *testing.T, s *relaytest.Server) *raw {
+	t.Helper()
+	conn, err := s.DialQUIC(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.CloseWithError(0, "") })
+	tr := &http3.Transport{EnableDatagrams: true, AdditionalSettings: map[uint64]uint64{settingEnabled: 1}}
+	client := tr.NewClientConn(conn)
+	<-client.ReceivedSettings()
+	request, err := client.OpenRequestStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &url.URL{Scheme: "https", Host: "localhost", Path: "/v1/wt"}
+	err = request.SendRequestHeader((&http.Request{Method: http.MethodConnect, Proto: "webtransport-h3", Host: u.Host, URL: u,
+		Header: http.Header{"Wt-Available-Protocols": {`"chappe.v1.bin"`}}}).WithContext(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := request.ReadResponse()
+	if err != nil || answer.StatusCode != 200 {
+		t.Fatal(answer, err)
+	}
+	return &raw{t: t, conn: conn, request: request}
+}
+
+// capsule sends one (RFC 9297 §3.2).
+func (r *raw) capsule(kind uint64, value []byte) {
+	r.t.Helper()
+	b := quicvarint.Append(quicvarint.Append(nil, kind), uint64(len(value)))
+	if _, err := r.request.Write(append(b, value...)); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// hello opens the control stream and waits for the welcome.
+func (r *raw) hello() {
+	r.t.Helper()
+	var err error
+	if r.control, err = r.conn.OpenStream(); err != nil {
+		r.t.Fatal(err)
+	}
+	b := quicvarint.Append(quicvarint.Append(nil, streamType), uint64(r.request.StreamID()))
+	f := wire.AppendBinary(nil, &wire.Hello{Version: 1})
+	if _, err := r.control.Write(append(binary.AppendUvarint(b, uint64(len(f))), f...)); err != nil {
+		r.t.Fatal(err)
+	}
+	welcome := false
+	messages(r.t, r.control, func(f wire.Frame) bool {
+		_, welcome = f.(*wire.Welcome)
+		return !welcome
+	})
+	if !welcome {
+		r.t.Fatal("no welcome")
+	}
+}
+
+// Capsules that are not known are passed over (RFC 9297 §3.2), also large ones and
+// many.
+func TestUnknownCapsules(t *testing.T) {
+	world(t, func(t *testing.T, s *relaytest.Server) {
+		r := dialRaw(t, s)
+		r.capsule(0x2f4a7, []byte("grease"))
+		r.hello()
+		for range 200 {
+			r.capsule(0x1f*7+0x21, make([]byte, 4<<10))
+		}
+		r.send(&wire.Sub{Ref: 7, Channel: "a.1"})
+		subbed := false
+		messages(t, r.control, func(f wire.Frame) bool {
+			_, subbed = f.(*wire.Subbed)
+			return !subbed
+		})
+		if !subbed {
+			t.Error("the session is gone")
+		}
+	})
+}
+
+func (r *raw) send(f wire.Frame) {
+	r.t.Helper()
+	b := wire.AppendBinary(nil, f)
+	if _, err := r.control.Write(append(binary.AppendUvarint(nil, uint64(len(b))), b...)); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// A reason that is far too long, or a capsule that ends in the middle, ends the
+// client's own session, and nothing is kept of it.
+func TestCloseReasonsOfClients(t *testing.T) {
+	world(t, func(t *testing.T, s *relaytest.Server) {
+		healthy := dial(t, s)
+		until[*wire.Welcome](healthy)
+		for name, end := range map[string]func(r *raw){
+			"long": func(r *raw) {
+				r.capsule(closeCapsule, append([]byte{0, 0, 0, 9}, bytes.Repeat([]byte("long "), 20_000)...))
+			},
+			"short": func(r *raw) { r.capsule(closeCapsule, []byte{1}) },
+			"cut": func(r *raw) {
+				r.request.Write(quicvarint.Append(quicvarint.Append(nil, closeCapsule), 1<<40))
+				r.request.Close()
+			},
+		} {
+			r := dialRaw(t, s)
+			r.hello()
+			go end(r) // what is too long may not be read to its end
+			if _, err := io.Copy(io.Discard, r.control); err == nil {
+				t.Logf("%s: the control stream ended", name)
+			}
+			r.conn.CloseWithError(0, "")
+		}
+		synctest.Wait()
+		if n := len(s.Connections()); n != 1 {
+			t.Errorf("%d sessions are left", n)
+		}
+		healthy.send(&wire.Sub{Ref: 1, Channel: "a.1"})
+		if until[*wire.Subbed](healthy) == nil {
+			t.Error("the healthy client is gone")
+		}
+	})
+}
+
+// A client opens no more streams than it is let, and those that it opens and
+// closes stay bounded too.
+func TestStreamsOfClientsAreBounded(t *testing.T) {
+	world(t, func(t *testing.T, s *relaytest.Server) {
+		p := dial(t, s)
+		until[*wire.Welcome](p)
+		opened := 0
+		for ; opened < 1000; opened++ {
+			out, err := p.session.OpenUniStream()
+			if err != nil {
+				break
+			}
+			fmt.Fprint(out, "who reads this?")
+			out.Close()
+		}
+		two := 0
+		for ; two < 1000; two++ {
+			if _, err := p.session.OpenStream(); err != nil {
+				break
+			}
+		}
+		if opened > 8 || two > 8 {
+			t.Errorf("%d and %d streams were let in", opened, two)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		if _, err := p.session.OpenUniStreamSync(ctx); err == nil {
+			t.Error("one more after a while")
+		}
+		p.send(&wire.Sub{Ref: 1, Channel: "a.1"})
+		if until[*wire.Subbed](p) == nil {
+			t.Error("the client harmed itself")
+		}
+	})
+}
+
+// Channels with a stream of their own are bounded, and the refusal is coded.
+func TestChannelsWithAStreamAreBounded(t *testing.T) {
+	world(t, func(t *testing.T, s *relaytest.Server) {
+		p := dial(t, s)
+		until[*wire.Welcome](p)
+		for i := range 64 {
+			p.send(&wire.Sub{Ref: uint32(i + 1), Channel: fmt.Sprint("a.", i), Via: "stream"})
+			if _, err := p.session.AcceptUniStream(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.send(&wire.Sub{Ref: 100, Channel: "a.100", Via: "stream"})
+		if e := until[*wire.Err](p); e == nil || e.Code != wire.CodeTooMany || e.Ref != 100 {
+			t.Fatalf("%+v", e)
+		}
+		p.send(&wire.Sub{Ref: 101, Channel: "a.100"})
+		if got := until[*wire.Subbed](p); got == nil || got.Ref != 101 {
+			t.Errorf("%+v: with the others there is room", got)
+		}
+	})
+}
