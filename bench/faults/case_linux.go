@@ -21,9 +21,7 @@ type Case struct {
 	do    func(ctx context.Context, c *cluster, r *rand.Rand) error
 }
 
-// Cases are all there are. Where far more is said than lines take, messages are late
-// for longer than a polling reader's cursor remembers copies: there it stays where it
-// is (Load.Settled).
+// Cases are all there are.
 func Cases() []Case {
 	out := []Case{
 		{Name: "calm", do: lasting(5 * time.Second)},
@@ -48,7 +46,7 @@ func Cases() []Case {
 		Case{Name: "sliced", pipe: single, load: func(l *Load) { l.Rate = min(l.Rate, 60) }, do: lasting(20 * time.Second)},
 		Case{Name: "far-100ms", Times: 3, pipe: far(100 * time.Millisecond), do: kill},
 		Case{Name: "line-1mbit", load: func(l *Load) { l.Rate = min(l.Rate, 100) }, do: line(1000)},
-		Case{Name: "line-1mbit-over", apart: true, load: func(l *Load) { l.Rate, l.Pad, l.Settled = min(l.Rate, 200), 2000, true }, do: line(1000)},
+		Case{Name: "line-1mbit-over", apart: true, load: func(l *Load) { l.Rate, l.Pad = min(l.Rate, 200), 2000 }, do: line(1000)},
 		Case{Name: "resume-10000", load: func(l *Load) { l.Readers, l.Wide, l.Rate, l.Crowd = 10_000, 0, min(l.Rate, 100), true }, do: lose},
 	)
 }

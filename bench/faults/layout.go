@@ -10,7 +10,6 @@ type Load struct {
 	Rate    int  // messages per second
 	Pad     int  // further bytes of each message
 	Crowd   bool // all are at the first node, and know one other
-	Settled bool // polling readers stay at a node that answers
 	Members int  // further clients, whose presence is watched
 }
 

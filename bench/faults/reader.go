@@ -30,7 +30,6 @@ type reader struct {
 	urls  []string
 	at    int // the URL in use
 	way   way
-	stays bool // of polls: at a node that answers
 
 	window  time.Duration
 	dead    time.Duration
@@ -47,7 +46,7 @@ type way uint8
 const (
 	events way = iota // an EventSource
 	socket            // a WebSocket
-	polls             // long polling, now and then at another node
+	polls             // long polling, now and then at another node, also of another region
 )
 
 func newReader(j *journal, name string, p place, urls []string, at int, w way) *reader {
@@ -223,7 +222,7 @@ func refusedClose(reason string) error {
 
 // polls asks again and again, now and then another node.
 func (r *reader) polls(ctx context.Context, standing func()) error {
-	for n := 10 + rand.N(20); n > 0 || r.stays; n-- {
+	for range 10 + rand.N(20) {
 		began := time.Now()
 		wait, err := r.poll(ctx, standing)
 		if err != nil {
@@ -334,10 +333,10 @@ func (r *reader) message(f *wire.Msg) {
 	if r.own() && !r.tracker.Message(r.place.name, f.Channel, f.Stamp) {
 		return
 	}
-	if o, had := r.from[n]; had && o != f.Stamp.Origin && r.own() {
-		return // the same publication, under another stamp: an SDK knows its id
-	}
-	if r.own() {
+	if r.way != events { // it goes by ids too, as an SDK does
+		if o, had := r.from[n]; had && o != f.Stamp.Origin {
+			return // the same publication, under another stamp
+		}
 		r.from[n] = f.Stamp.Origin
 	}
 	r.j.add(check.Event{Who: r.name, Do: check.Message, Channel: f.Channel, Pub: n, Stamp: f.Stamp.String()})

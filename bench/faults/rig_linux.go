@@ -50,7 +50,7 @@ type Rig struct {
 	Binary string // chappe
 	Dir    string // results, and the work of cases that fail
 	Load   Load
-	Most   int // faults in one run; 0: as many as the case says
+	Most   int           // faults in one run; 0: as many as the case says
 	Keep   bool          // also the work of those that pass
 	Calm   time.Duration // before and after the faults; half of it is for everybody to be current again
 	Log    io.Writer
@@ -108,7 +108,6 @@ func (g *Rig) run(ctx context.Context, k Case, seed uint64, dir string, res *Res
 			at, urls = 0, []string{c.url(0), c.url(len(regionOf) - 1)}
 		}
 		r := newReader(j, fmt.Sprintf("r%d", i), p, urls, at, ways[i%len(ways)])
-		r.stays = load.Settled
 		readers = append(readers, r)
 		all.Go(func() { r.run(reading) })
 	}
