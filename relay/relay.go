@@ -97,7 +97,7 @@ func (r *Relay) nodeConfig() node.Config {
 		OnEvent:     func() { r.host.WakeAll() },
 		Window:      cfg.window(),
 		Grace:       max(silent, longest),
-		Idempotency: cfg.Limits.Idempotency,
+		Idempotency: max(cfg.Limits.Idempotency, longest), // when a partition heals, copies come that are as old as it
 	}
 	if cfg.Bus != nil || cfg.Store != nil {
 		c.Standing = shards

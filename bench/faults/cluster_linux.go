@@ -82,6 +82,7 @@ func (c *cluster) configure() error {
 client: {listen: "0.0.0.0:8080", public_url: "http://%s:8080"}
 admin: {listen: "127.0.0.1:8081"}
 data: %s
+memory: 1GiB
 auth: {keys: {k: {secret: %s}}}
 limits: {ping: 1s, dead: 3s, rate: 100000, burst: 100000, batch: 100000, admission: 2000}
 drain: {deadline: 1s}

@@ -20,9 +20,10 @@ type Target interface {
 
 // Environment is what scenarios run in.
 type Environment struct {
-	Start func(ctx context.Context) (Target, error) // a new server for each run
-	Small bool                                      // a check that it works, in seconds; its figures mean nothing
-	Say   func(format string, args ...any)          // progress, for people
+	Start  func(ctx context.Context) (Target, error) // a new server for each run
+	Secure func(ctx context.Context) (Target, error) // likewise, with TLS and WebTransport
+	Small  bool                                      // a check that it works, in seconds; its figures mean nothing
+	Say    func(format string, args ...any)          // progress, for people
 }
 
 // pick returns full, or small in a small run.

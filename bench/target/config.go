@@ -13,10 +13,14 @@ const adminToken = "at_bench0000000000000000000000"
 
 // Config is the configuration of the server under test. What is not named has
 // its default; upload is the public key that signs plugins; anonymous clients may subscribe, so that what is measured is not
-// the checking of tokens.
-func Config(client, admin, upload string) string {
+// the checking of tokens. tls is a file with a certificate and its key; "": none.
+func Config(client, admin, upload, tls string) string {
+	secure := ""
+	if tls != "" {
+		secure = fmt.Sprintf("\n  tls: {cert: %q, key: %q}", tls, tls)
+	}
 	return fmt.Sprintf(`client:
-  listen: %s
+  listen: %s%s
 admin:
   listen: %s
   token: %s
@@ -37,5 +41,5 @@ namespaces:
     anonymous: [subscribe, history]
 drain:
   deadline: 0s
-`, client, admin, adminToken, upload, Key, Live, Kept, Live, Kept)
+`, client, secure, admin, adminToken, upload, Key, Live, Kept, Live, Kept)
 }

@@ -40,6 +40,7 @@ func Build(ctx context.Context, cpus CPUs, dir string) (string, error) {
 // Server is the process under test.
 type Server struct {
 	Addr   netip.AddrPort
+	secure bool
 	admin  netip.AddrPort
 	upload string // private key that signs plugins
 	cmd    *exec.Cmd
@@ -48,8 +49,9 @@ type Server struct {
 }
 
 // Start starts a binary on one CPU with the configuration of this package, and
-// waits until it answers. Its log goes to logs. Stop it.
-func Start(ctx context.Context, binary string, core int, logs io.Writer) (s *Server, err error) {
+// waits until it answers. Its log goes to logs. secure gives it TLS, with a
+// certificate of its own. Stop it.
+func Start(ctx context.Context, binary string, core int, secure bool, logs io.Writer) (s *Server, err error) {
 	dir, err := os.MkdirTemp("", "chappe-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("start the server: %w", err)
@@ -71,8 +73,14 @@ func Start(ctx context.Context, binary string, core int, logs io.Writer) (s *Ser
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(dir, "chappe.yaml")
-	if err := os.WriteFile(file, []byte(Config(client.String(), admin.String(), public)), 0o600); err != nil {
+	file, pair := filepath.Join(dir, "chappe.yaml"), ""
+	if secure {
+		pair = filepath.Join(dir, "pair.pem")
+		if err := certificate(pair); err != nil {
+			return nil, fmt.Errorf("start the server: %w", err)
+		}
+	}
+	if err := os.WriteFile(file, []byte(Config(client.String(), admin.String(), public, pair)), 0o600); err != nil {
 		return nil, fmt.Errorf("start the server: %w", err)
 	}
 	cmd := exec.Command(binary, "serve", "-config", file)
@@ -81,7 +89,7 @@ func Start(ctx context.Context, binary string, core int, logs io.Writer) (s *Ser
 	if err := on([]int{core}, cmd.Start); err != nil {
 		return nil, fmt.Errorf("start the server: %w", err)
 	}
-	s = &Server{Addr: client, admin: admin, upload: upload, cmd: cmd, dir: dir, dead: make(chan struct{})}
+	s = &Server{Addr: client, secure: secure, admin: admin, upload: upload, cmd: cmd, dir: dir, dead: make(chan struct{})}
 	go func() {
 		_ = cmd.Wait() // it is ended by a signal; how it ended is not a result
 		close(s.dead)
@@ -99,11 +107,11 @@ func (s *Server) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Addr.String()+"/v1/probe", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL()+"/v1/probe", nil)
 		if err != nil {
 			return fmt.Errorf("probe: %w", err)
 		}
-		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: Trusting()}}).Do(req)
 		if err == nil {
 			if err := resp.Body.Close(); err != nil {
 				return fmt.Errorf("probe: %w", err)
@@ -130,6 +138,14 @@ func free() (netip.AddrPort, error) {
 	}
 	addr, err := netip.ParseAddrPort(l.Addr().String())
 	return addr, errors.Join(err, l.Close())
+}
+
+// URL returns the same as a base URL.
+func (s *Server) URL() string {
+	if s.secure {
+		return "https://" + s.Addr.String()
+	}
+	return "http://" + s.Addr.String()
 }
 
 // Address returns where clients connect.

@@ -183,7 +183,7 @@ type Limits struct {
 	Dead          Duration `yaml:"dead" default:"15s" min:"2s" max:"10m" doc:"Silence of a client after which it is taken for dead. More than ping."`
 	PollHold      Duration `yaml:"poll_hold" default:"25s" min:"1s" max:"25s" doc:"How long a poll without messages is held. Many proxies cut at 30 s."`
 	Reconnect     Duration `yaml:"reconnect" default:"2s" min:"0s" max:"10m" doc:"Window over which lost clients spread their return. Longer with more clients: 10,000 clients in 2 s are 5,000 handshakes a second."`
-	Idempotency   Duration `yaml:"idempotency" default:"2m" min:"1s" max:"1h" doc:"How long the id of a message is remembered: a second one with it is not delivered."`
+	Idempotency   Duration `yaml:"idempotency" default:"2m" min:"1s" max:"1h" doc:"How long the id of a message is remembered, and at least as long as the longest history: a second one with it is not delivered."`
 }
 
 // Log says what is logged and how.

@@ -156,7 +156,14 @@ func (f *flags) environment(binary string, cpus target.CPUs, stderr io.Writer) *
 		Small: f.small,
 		Say:   say,
 		Start: func(ctx context.Context) (scenario.Target, error) {
-			s, err := target.Start(ctx, binary, cpus.Server, logs)
+			s, err := target.Start(ctx, binary, cpus.Server, false, logs)
+			if err != nil {
+				return nil, err
+			}
+			return s, nil
+		},
+		Secure: func(ctx context.Context) (scenario.Target, error) {
+			s, err := target.Start(ctx, binary, cpus.Server, true, logs)
 			if err != nil {
 				return nil, err
 			}
