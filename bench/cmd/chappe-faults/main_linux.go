@@ -2,7 +2,7 @@
 // clients saw (package faults). It wants Linux, root and the ip command; what
 // cannot be run is reported as not run, by name.
 //
-//	chappe-faults [-out DIR] [-chappe BINARY] [-small] [-only NAME,NAME] [-runs N]
+//	chappe-faults [-out DIR] [-chappe BINARY] [-small] [-only NAME,NAME] [-runs N] [-most N]
 //
 // A run that is there already is not repeated: ended in the middle, it goes on
 // where it was. It exits with 1 if a promise was broken.
@@ -44,6 +44,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	few := f.Bool("small", false, "a few cases, once each, with few clients")
 	only := f.String("only", "", "names of cases")
 	runs := f.Int("runs", 0, "runs of each case; 0: as many as the case says")
+	most := f.Int("most", 0, "faults in one run at most; 0: as many as the case says")
 	keep := f.Bool("keep", false, "keep logs, stores and events of runs that pass")
 	if f.Parse(args) != nil {
 		return 2
@@ -67,6 +68,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	rig := &faults.Rig{Binary: *binary, Dir: dir, Keep: *keep, Load: faults.Load{Readers: 2000, Wide: 4, Fanout: 20, Rate: 500, Members: 20}, Calm: 20 * time.Second}
+	rig.Most = *most
 	if *few {
 		rig.Most = 2
 		rig.Load, rig.Calm = faults.Load{Readers: 60, Wide: 1, Fanout: 10, Rate: 60, Members: 6}, 6*time.Second
