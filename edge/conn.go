@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/chappe-relay/chappe/relay/ws"
 )
 
 const (
@@ -42,6 +44,9 @@ func (a *acceptor) Accept() (net.Conn, error) {
 		for _, p := range a.proxies {
 			c.announced = c.announced || p.Contains(ip)
 		}
+	}
+	if a.tls {
+		return ws.Below(c), nil
 	}
 	return c, nil
 }

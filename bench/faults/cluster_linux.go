@@ -84,7 +84,7 @@ admin: {listen: "127.0.0.1:8081"}
 data: %s
 memory: 1GiB
 auth: {keys: {k: {secret: %s}}}
-limits: {ping: 1s, dead: 3s, rate: 100000, burst: 100000, batch: 100000, admission: 2000}
+limits: {ping: 1s, dead: 3s, rate: 100000, burst: 100000, batch: %d, admission: 2000}
 drain: {deadline: 1s}
 namespaces:
   "*": {history: true, age: 15m, entries: 100000, bytes: 64MiB, wide: true, anonymous: [all]}
@@ -93,7 +93,7 @@ mesh:
   node: n%d
   listen: "0.0.0.0:7422"
   peers:
-`, c.net.client(i), c.data(i), tokenSecret, i)
+`, c.net.client(i), c.data(i), tokenSecret, depth, i)
 		for _, peer := range []string{"a", "b", "c"} {
 			if peer == region {
 				continue

@@ -97,35 +97,32 @@ func number(data []byte) int {
 	return n
 }
 
+// depth is more than any channel of a run has, and what the nodes give in a page
+// (limits.batch).
+const depth = 100_000
+
 // holds asks a node for its history of a channel.
 func (w *writer) holds(base, channel string) ([]int, error) {
-	var all []int
-	cursor := ""
-	for {
-		q := "?last=1000000&limit=1000"
-		if cursor != "" {
-			q = "?limit=1000&cursor=" + cursor
-		}
-		res, err := w.client.Get(base + "/v1/channels/" + channel + "/messages" + q)
-		if err != nil {
-			return nil, err
-		}
-		var page struct {
-			Messages []struct{ Data json.RawMessage }
-			More     bool
-			Cursor   string
-		}
-		err = json.NewDecoder(res.Body).Decode(&page)
-		res.Body.Close()
-		if err != nil {
-			return nil, err
-		}
-		for _, m := range page.Messages {
-			all = append(all, number(m.Data))
-		}
-		if !page.More {
-			return all, nil
-		}
-		cursor = page.Cursor
+	res, err := w.client.Get(base + "/v1/channels/" + channel + "/messages?last=" + strconv.Itoa(depth))
+	if err != nil {
+		return nil, err
 	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("history of %s: %s", channel, res.Status)
+	}
+	var page struct {
+		Messages []struct{ Data json.RawMessage }
+	}
+	if err := json.NewDecoder(res.Body).Decode(&page); err != nil {
+		return nil, err
+	}
+	if len(page.Messages) == depth {
+		return nil, fmt.Errorf("%s has %d messages or more: a page holds no more", channel, depth)
+	}
+	all := make([]int, len(page.Messages))
+	for i, m := range page.Messages {
+		all[i] = number(m.Data)
+	}
+	return all, nil
 }

@@ -2,6 +2,7 @@ package history
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -148,7 +149,9 @@ func (s *Store) write(ctx context.Context, items []item, own map[position.Origin
 			left, err = append(left, it), eerr
 		}
 	}
-	s.failed(err)
+	if !errors.Is(err, context.Canceled) { // that is us, and not the disk
+		s.failed(err)
+	}
 	return left
 }
 

@@ -27,6 +27,7 @@ type conn struct {
 	net    net.Conn
 	binary bool
 	raw    syscall.RawConn // nil: reads go by net
+	below  *below          // what TLS reads from, when raw is read; nil: no TLS
 	s      *session.Session
 	out    atomic.Pointer[writer.Outlet] // nil until attached
 
@@ -60,14 +61,18 @@ func (c *conn) run(p session.Params, early []byte) {
 		hello = defaultHello
 	}
 	c.net.SetReadDeadline(time.Now().Add(hello))
-	if sc, ok := c.net.(syscall.Conn); ok {
-		c.raw, _ = sc.SyscallConn()
-	}
+	c.begin()
+	var r bytes.Reader
+	var err error
 	if len(early) > 0 {
-		if err := c.take(early, new(bytes.Reader)); err != nil {
-			c.finish(err)
-			return
-		}
+		err = c.take(early, &r)
+	}
+	if err == nil && c.below != nil { // TLS may have read ahead
+		err = c.open(nil, &r)
+	}
+	if err != nil {
+		c.finish(err)
+		return
 	}
 	c.h.readers.Go(c.wait)
 }
@@ -89,6 +94,7 @@ func (c *conn) refuse(ce *wire.CloseError) {
 
 // finish ends the session, and sees the connection to its end.
 func (c *conn) finish(err error) {
+	c.patient()
 	out := c.out.Load()
 	var ne net.Error
 	switch {

@@ -23,13 +23,21 @@ func (c *conn) waitAny() {
 	c.h.readers.Go(c.act)
 }
 
+// given is take for what was read from the socket.
+func (c *conn) given(b []byte, r *bytes.Reader) error {
+	if c.below != nil {
+		return c.open(b, r)
+	}
+	return c.take(b, r)
+}
+
 // act takes what was read, and what comes while it does, and then waits again.
 func (c *conn) act() {
 	for {
 		if s := c.in; s != nil {
 			c.in = nil
 			if s.n > 0 {
-				if err := c.take(s.b[:s.n], &s.r); err != nil {
+				if err := c.given(s.b[:s.n], &s.r); err != nil {
 					c.err = err
 				}
 			}

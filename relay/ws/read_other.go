@@ -2,6 +2,8 @@
 
 package ws
 
+func (c *conn) begin() {}
+
 func (c *conn) wait() { c.waitAny() }
 
 func (c *conn) again() bool { return false }

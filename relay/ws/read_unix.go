@@ -7,6 +7,23 @@ import (
 	"syscall"
 )
 
+// begin finds the socket to wait on.
+func (c *conn) begin() {
+	sc, ok := c.net.(syscall.Conn)
+	if b := belowOf(c.net); b != nil {
+		sc, ok = b, true
+		c.below = b
+	}
+	if !ok {
+		return
+	}
+	if c.raw, _ = sc.SyscallConn(); c.raw == nil {
+		c.below = nil
+	} else if c.below != nil {
+		c.below.feeding = true
+	}
+}
+
 // wait parks until bytes are there, and hands them to a goroutine that acts on
 // them. It is a goroutine of its own, and the shallowest there is, because most
 // connections do nothing but this: its stack stays at the 2 KiB it began with,

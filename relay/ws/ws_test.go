@@ -447,32 +447,44 @@ func TestServerCloses(t *testing.T) {
 
 // A client of another make, over real sockets.
 func TestInterop(t *testing.T) {
+	srv := serve(t, func(s *httptest.Server) { s.Start() })
+	interopAll(t, srv)
+}
+
+func interopAll(t *testing.T, srv *httptest.Server) {
+	for _, protocol := range []string{"chappe.v1.json", "chappe.v1.bin"} {
+		for _, size := range []int{1, 100, 5_000, 60_000} { // each of the three lengths of a frame, and several reads
+			t.Run(fmt.Sprintf("%s %d", protocol, size), func(t *testing.T) { interop(t, srv, protocol, size) })
+		}
+	}
+}
+
+// serve runs a relay on a real socket for the length of a test.
+func serve(t *testing.T, start func(*httptest.Server)) *httptest.Server {
+	t.Helper()
 	r, err := relay.New(relaytest.Open())
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
-	srv := httptest.NewServer(r.Handler())
-	defer func() {
+	srv := httptest.NewUnstartedServer(r.Handler())
+	start(srv)
+	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 		srv.Close()
-	}()
-	for _, protocol := range []string{"chappe.v1.json", "chappe.v1.bin"} {
-		for _, size := range []int{1, 100, 5_000, 60_000} { // each of the three lengths of a frame, and several reads
-			t.Run(fmt.Sprintf("%s %d", protocol, size), func(t *testing.T) { interop(t, srv.URL, protocol, size) })
-		}
-	}
+	})
+	return srv
 }
 
-func interop(t *testing.T, url, protocol string, size int) {
+func interop(t *testing.T, srv *httptest.Server, protocol string, size int) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	c, _, err := websocket.Dial(ctx, url+"/v1/ws", &websocket.DialOptions{Subprotocols: []string{protocol}})
+	c, _, err := websocket.Dial(ctx, srv.URL+"/v1/ws", &websocket.DialOptions{Subprotocols: []string{protocol}, HTTPClient: srv.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}
