@@ -12,21 +12,24 @@ const (
 	fewestConns   = 100
 )
 
-// capacity is how many connections this process should take: what its open-file
-// limit allows, and what fits beside the logs into three quarters of its memory.
-// files and memory are 0 where they are unknown.
+// capacity is how many plain connections fit beside the logs into three quarters
+// of the memory, in bytes; 0: unknown.
+func capacity(memory, logs int64) int {
+	if memory == 0 {
+		return mostConns
+	}
+	return int(min(mostConns, max(fewestConns, (memory/4*3-logs)/perConnection)))
+}
+
+// sockets is how many clients' sockets the open-file limit allows; 0: unknown.
 //
-// The open-file limit needs no raising: since Go 1.19 package os sets the soft
-// limit to the hard one at start.
-func capacity(files uint64, memory, logs int64) int {
-	n := int64(mostConns)
-	if files > 0 {
-		n = min(n, int64(min(files, math.MaxInt64/2))-spareFiles)
+// The limit needs no raising: since Go 1.19 package os sets the soft limit to the
+// hard one at start.
+func sockets(files uint64) int {
+	if files == 0 {
+		return mostConns
 	}
-	if memory > 0 {
-		n = min(n, (memory/4*3-logs)/perConnection)
-	}
-	return int(max(n, fewestConns))
+	return int(min(mostConns, max(fewestConns, int64(min(files, math.MaxInt64))-spareFiles)))
 }
 
 // memoryLimit is the memory of this process: GOMEMLIMIT, the container's, or the

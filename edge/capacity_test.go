@@ -8,19 +8,21 @@ import (
 
 func TestCapacity(t *testing.T) {
 	for _, c := range []struct {
-		files        uint64
 		memory, logs int64
 		want         int
 	}{
-		{0, 0, 256 << 20, mostConns},
-		{1024, 0, 0, 1024 - spareFiles},
-		{math.MaxUint64, 0, 0, mostConns},
-		{1 << 20, 1 << 30, 256 << 20, (768<<20 - 256<<20) / perConnection},
-		{100, 1 << 30, 0, fewestConns},
-		{1 << 20, 64 << 20, 256 << 20, fewestConns},
+		{0, 256 << 20, mostConns},
+		{1 << 30, 256 << 20, (768<<20 - 256<<20) / perConnection},
+		{64 << 20, 256 << 20, fewestConns},
+		{math.MaxInt64, 0, mostConns},
 	} {
-		if got := capacity(c.files, c.memory, c.logs); got != c.want {
-			t.Errorf("capacity(%d, %d, %d) = %d; want %d", c.files, c.memory, c.logs, got, c.want)
+		if got := capacity(c.memory, c.logs); got != c.want {
+			t.Errorf("capacity(%d, %d) = %d; want %d", c.memory, c.logs, got, c.want)
+		}
+	}
+	for files, want := range map[uint64]int{0: mostConns, 100: fewestConns, 1024: 1024 - spareFiles, math.MaxUint64: mostConns} {
+		if got := sockets(files); got != want {
+			t.Errorf("sockets(%d) = %d; want %d", files, got, want)
 		}
 	}
 }

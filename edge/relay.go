@@ -25,10 +25,10 @@ func New(o Options) (*Node, error) {
 		cfg.Limits.Admission = 2000 * runtime.GOMAXPROCS(0)
 	}
 	if cfg.Limits.Connections == 0 {
-		files, memory := openFiles(), memoryLimit()
-		cfg.Limits.Connections = capacity(files, memory, cfg.Memory)
-		o.Logger.Debug("connection limit", "connections", cfg.Limits.Connections, "open_files", files, "memory", memory)
+		cfg.Limits.Connections = capacity(memoryLimit(), cfg.Memory)
 	}
+	cfg.Limits.Sockets = sockets(openFiles())
+	o.Logger.Debug("connection limit", "connections", cfg.Limits.Connections, "sockets", cfg.Limits.Sockets)
 	s, err := newSecure(o)
 	if err != nil {
 		return nil, err

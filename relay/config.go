@@ -61,7 +61,8 @@ type Limits struct {
 	Rate        int           // publishes per second of one connection, sustained
 	Burst       int           // publishes at once
 	Control     int           // bytes of answers that a client may leave unread
-	Connections int           // open at once; 0: 1,048,576
+	Connections int           // open at once, by their cost in memory: 1 is a plain WebSocket; 0: 1,048,576
+	Sockets     int           // open at once; 0: 1,048,576
 	Admission   int           // sessions that begin in a second, polls apart; 0: no bound
 	Hello       time.Duration // until the first frame
 	Ping        time.Duration // silence after which the relay speaks
@@ -85,6 +86,7 @@ func (l Limits) Filled() Limits {
 	fill(&l.Burst, d.Burst)
 	fill(&l.Control, d.Control)
 	fill(&l.Connections, d.Sessions)
+	fill(&l.Sockets, d.Sockets)
 	fill(&l.Hello, d.Hello)
 	fill(&l.Ping, d.Ping)
 	fill(&l.Dead, d.Dead)
@@ -104,7 +106,7 @@ func fill[T comparable](v *T, or T) {
 func (l Limits) session() session.Limits {
 	return session.Limits{
 		Subs: l.Subs, Rate: l.Rate, Burst: l.Burst, Message: l.Message, Batch: l.Batch, Control: l.Control,
-		Ping: l.Ping, Dead: l.Dead, Hello: l.Hello, Reconnect: l.Reconnect, Sessions: l.Connections, Admission: l.Admission,
+		Ping: l.Ping, Dead: l.Dead, Hello: l.Hello, Reconnect: l.Reconnect, Sessions: l.Connections, Sockets: l.Sockets, Admission: l.Admission,
 	}
 }
 
@@ -142,7 +144,7 @@ func (c Config) Validate() error {
 		fault("Memory", "%d is negative", c.Memory)
 	}
 	for key, n := range map[string]int{"Message": l.Message, "Frame": l.Frame, "Batch": l.Batch, "Subs": l.Subs, "Rate": l.Rate,
-		"Burst": l.Burst, "Control": l.Control, "Connections": l.Connections, "Admission": l.Admission} {
+		"Burst": l.Burst, "Control": l.Control, "Connections": l.Connections, "Sockets": l.Sockets, "Admission": l.Admission} {
 		if n < 0 {
 			fault("Limits."+key, "%d is negative", n)
 		}

@@ -65,8 +65,8 @@ func (r *Relay) Ready() error {
 	if r.host.Draining() {
 		return errors.New(string(wire.CodeDraining))
 	}
-	if n, limit := r.host.Used(), r.cfg.Limits.Connections; n >= limit {
-		return fmt.Errorf("%s: %d connections of %d", wire.CodeOverloaded, n, limit)
+	if r.host.Full() >= 1 {
+		return fmt.Errorf("%s: %d sessions, and no room for more", wire.CodeOverloaded, r.host.Count())
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 // a region. Each part is 0 to 1.
 type Load struct {
 	Value       float64 `json:"load"`        // the worst of the parts
-	Connections float64 `json:"connections"` // share of Limits.Connections
+	Connections float64 `json:"connections"` // share of Limits.Connections or Limits.Sockets
 	Scheduler   float64 `json:"scheduler"`   // how long goroutines wait for a processor; 1: 50 ms for one in a hundred
 	Logs        float64 `json:"logs"`        // share of Memory; not in Value: a full log forgets, and serves on
 }
@@ -73,7 +73,7 @@ func (g *lagMeter) load() float64 {
 func (r *Relay) Load() Load {
 	u := r.node.Usage()
 	l := Load{
-		Connections: min(1, float64(r.host.Used())/float64(r.cfg.Limits.Connections)),
+		Connections: r.host.Full(),
 		Scheduler:   r.lag.load(),
 		Logs:        min(1, float64(u.Bytes)/float64(u.Budget)),
 	}

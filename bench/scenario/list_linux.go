@@ -18,6 +18,7 @@ var All = []Scenario{
 	{"idle-sse", "idle", "8000 SSE connections on one channel", idle(load.SSE, one(live), true)},
 	{"idle-sse-own", "idle", "8000 SSE connections with a channel each", idle(load.SSE, each(live), false)},
 	{"idle-wss", "idle-tls", "4000 WebSocket connections over TLS, a channel each", idleTLS(dialWSS, 4000)},
+	{"idle-sse-h2", "idle-tls", "4000 EventSources over HTTP/2, a connection and a channel each", idleTLS(dialH2, 4000)},
 	{"idle-wt", "idle-tls", "900 WebTransport sessions, a channel each", idleTLS(dialWT, 900)},
 	{"handshake", "handshake", "TLS 1.3 with ECDSA P-256: full, and resumed", handshake},
 	{"fanout", "fanout", "1000 WebSocket subscribers, 20 messages a second", fanout(load.Binary, 1000, 20)},

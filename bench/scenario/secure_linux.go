@@ -169,6 +169,34 @@ func dialWSS(ctx context.Context, addr, channel string) (*quiet, error) {
 		})
 }
 
+// dialH2 follows a channel by EventSource over HTTP/2, on a connection of its own.
+func dialH2(ctx context.Context, addr, channel string) (*quiet, error) {
+	ctx, end := context.WithCancel(ctx)
+	transport := &http.Transport{TLSClientConfig: target.Trusting(), ForceAttemptHTTP2: true}
+	q := &quiet{end: func() {
+		end()
+		transport.CloseIdleConnections()
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+addr+"/v1/sse?channel="+channel, nil)
+	if err != nil {
+		return q, err
+	}
+	res, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return q, err
+	}
+	if res.ProtoMajor != 2 || res.StatusCode != http.StatusOK {
+		return q, fmt.Errorf("%s %s", res.Proto, res.Status)
+	}
+	go func() {
+		defer res.Body.Close()
+		_, err := io.Copy(io.Discard, res.Body)
+		err = errors.Join(err, io.EOF)
+		q.lost.Store(&err)
+	}()
+	return q, nil
+}
+
 func dialWT(ctx context.Context, addr, channel string) (*quiet, error) {
 	c := target.Trusting()
 	c.NextProtos = []string{"h3"}

@@ -101,3 +101,37 @@ func (r *refusals) Refused(_ string, code wire.Code) {
 		r.n++
 	}
 }
+
+// A session takes room by what it costs in memory, and a socket of its own or none:
+// what is full for one kind has room for another. All of it comes back.
+func TestRoomIsCountedByCost(t *testing.T) {
+	g := newStage(t, nil)
+	limits := DefaultLimits
+	limits.Sessions, limits.Sockets = 44, 3
+	h := NewHost(Config{Node: g.node, Authority: g, Limits: limits, Now: func() time.Time { return g.now }})
+	open := func(cost int, shared, wanted bool) *Session {
+		t.Helper()
+		s, ce := h.Open(Params{Form: FormBinary, Transport: "x", Link: &peer{g: g}, Cost: cost, NoSocket: shared})
+		if (ce == nil) != wanted || ce != nil && ce.Code != wire.CodeOverloaded {
+			t.Fatalf("cost %d: %v; let in: %v is wanted", cost, ce, wanted)
+		}
+		return s
+	}
+	large := open(20, true, true)
+	open(20, true, true)
+	open(20, true, false)
+	for range 3 {
+		open(1, false, true)
+	}
+	open(1, false, false) // no socket, though there is memory
+	if h.Full() != 1 {
+		t.Errorf("full: %v", h.Full())
+	}
+	last := open(1, true, true)
+	last.End(nil)
+	large.End(nil)
+	if want := 1.0; h.Full() != want { // of its sockets
+		t.Errorf("full: %v", h.Full())
+	}
+	open(20, true, true)
+}

@@ -48,6 +48,7 @@ type Params struct {
 	Agent     string
 	Link      Link
 	Cost      int      // what it takes of Limits.Sessions: 1 is a plain WebSocket; 0: 1
+	NoSocket  bool     // all of its kind share one: it takes nothing of Limits.Sockets
 	Beside    *Session // a further way out of this one's connection: the same client, without a welcome of its own
 	Way       Way      // of one that stands beside another
 }

@@ -53,7 +53,8 @@ type Limits struct {
 	Dead      time.Duration // silence after which a client is dead
 	Hello     time.Duration // until the first frame
 	Reconnect time.Duration // window in which a lost client comes back
-	Sessions  int           // open at once, by their cost: 1 is a plain WebSocket
+	Sessions  int           // open at once, by their cost in memory: 1 is a plain WebSocket
+	Sockets   int           // open at once, those that share one apart
 	Admission int           // sessions that begin in a second; 0: no bound
 }
 
@@ -61,7 +62,7 @@ type Limits struct {
 var DefaultLimits = Limits{
 	Subs: 1000, Rate: 100, Burst: 200, Message: 64 << 10, Batch: 1000, Control: 256 << 10,
 	Ping: 10 * time.Second, Dead: 15 * time.Second, Hello: 5 * time.Second, Reconnect: 2 * time.Second,
-	Sessions: 1 << 20,
+	Sessions: 1 << 20, Sockets: 1 << 20,
 }
 
 // Config of a Host.
@@ -103,6 +104,7 @@ type Host struct {
 	mu       sync.Mutex
 	sessions map[string]*Session
 	used     int // cost of all sessions
+	sockets  int // held by them
 	rosters  rosters
 	panels   panels
 }
@@ -176,7 +178,8 @@ func (h *Host) open(p Params) (*Session, *wire.CloseError) {
 		}
 	}
 	s := &Session{host: h, form: p.Form, link: p.Link, transport: p.Transport, remote: p.Remote, loopback: p.Loopback,
-		opened: now.UnixNano(), id: h.newID(), rare: none, cost: uint16(max(1, p.Cost))}
+		opened: now.UnixNano(), id: h.newID(), rare: none, cost: uint16(max(1, p.Cost)),
+		socket: !p.NoSocket && p.Beside == nil}
 	if s.bare() {
 		s.pos = &position.Position{}
 	}
@@ -184,10 +187,10 @@ func (h *Host) open(p Params) (*Session, *wire.CloseError) {
 	s.heard.Store(now.UnixNano())
 	s.spoke.Store(now.UnixNano())
 	h.mu.Lock()
-	full := h.used+int(s.cost) > h.cfg.Limits.Sessions
+	full := h.used+int(s.cost) > h.cfg.Limits.Sessions || s.socket && h.sockets >= h.cfg.Limits.Sockets
 	if !full {
 		h.sessions[s.id] = s
-		h.used += int(s.cost)
+		h.countLocked(s, 1)
 	}
 	h.mu.Unlock()
 	if full {
@@ -226,9 +229,16 @@ func (h *Host) remove(s *Session) {
 	h.mu.Lock()
 	if h.sessions[s.id] == s {
 		delete(h.sessions, s.id)
-		h.used -= int(s.cost)
+		h.countLocked(s, -1)
 	}
 	h.mu.Unlock()
+}
+
+func (h *Host) countLocked(s *Session, sign int) {
+	h.used += sign * int(s.cost)
+	if s.socket {
+		h.sockets += sign
+	}
 }
 
 // Sessions returns the live sessions, in no order.
@@ -242,11 +252,12 @@ func (h *Host) Sessions() []*Session {
 	return out
 }
 
-// Used returns what the open sessions cost, as Limits.Sessions counts.
-func (h *Host) Used() int {
+// Full returns the share of Limits.Sessions or Limits.Sockets that the open
+// sessions take, whichever is more: 0 to 1.
+func (h *Host) Full() float64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.used
+	return max(float64(h.used)/float64(h.cfg.Limits.Sessions), float64(h.sockets)/float64(h.cfg.Limits.Sockets))
 }
 
 // Count returns how many sessions are open.

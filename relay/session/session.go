@@ -25,6 +25,7 @@ type Session struct {
 	opened    int64 // Unix nanoseconds
 	way       Way   // Shared, or else a further way out of another session's connection
 	cost      uint16
+	socket    bool
 
 	heard atomic.Int64        // Unix nanoseconds of the last inbound byte
 	spoke atomic.Int64        // of the last byte that Fill gave

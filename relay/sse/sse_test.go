@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -410,6 +412,65 @@ func TestHead(t *testing.T) {
 		resp.Body.Close()
 		if resp.StatusCode != 200 || len(s.Connections()) != 0 {
 			t.Errorf("%s, %d sessions; want 200 and none", resp.Status, len(s.Connections()))
+		}
+	})
+}
+
+// pipes is a listener whose connections are made by dial.
+type pipes struct {
+	conns chan net.Conn
+	over  chan struct{}
+}
+
+func (p pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.over:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p pipes) Close() error   { close(p.over); return nil }
+func (p pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
+
+func (p pipes) dial(context.Context, string, string) (net.Conn, error) {
+	a, b := net.Pipe()
+	p.conns <- a
+	return b, nil
+}
+
+// A stream over HTTP/2 outlives silence: the deadline of a write is not that of
+// the stream.
+func TestHTTP2OutlivesSilence(t *testing.T) {
+	inMemory(t, relaytest.Open(), func(t *testing.T, s *relaytest.Server) {
+		ln := pipes{make(chan net.Conn), make(chan struct{})}
+		both := new(http.Protocols)
+		both.SetUnencryptedHTTP2(true)
+		srv := &http.Server{Handler: s.Handler(), Protocols: both}
+		var run sync.WaitGroup
+		run.Go(func() { srv.Serve(ln) })
+		defer run.Wait()
+		defer srv.Close()
+		client := &http.Client{Transport: &http.Transport{DialContext: ln.dial, Protocols: both}}
+		defer client.CloseIdleConnections()
+		resp, err := client.Get("http://localhost/v1/sse?channel=news")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s %s", resp.Proto, resp.Status)
+		}
+		e := relaytest.Read(t, resp)
+		e.Next("subbed")
+		for n := range 5 {
+			time.Sleep(7 * time.Second) // more than a write may take, less than what makes the relay speak
+			publish(t, s, "news", n, n)
+			numbers(t, e, n, n)
+		}
+		if k := len(s.Connections()); k != 1 {
+			t.Errorf("%d sessions", k)
 		}
 	})
 }

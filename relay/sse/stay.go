@@ -47,10 +47,12 @@ func (h *Handler) stay(w http.ResponseWriter, r *http.Request, p session.Params,
 	rc := http.NewResponseController(w)
 	send := func(buf []byte) bool {
 		rc.SetWriteDeadline(time.Now().Add(grace)) // a server without deadlines has its own way to notice
-		if _, err := w.Write(buf); err != nil {
-			return false
+		_, err := w.Write(buf)
+		if err == nil {
+			err = rc.Flush()
 		}
-		return rc.Flush() == nil
+		rc.SetWriteDeadline(time.Time{}) // HTTP/2 resets a stream whose deadline passes, writing or not
+		return err == nil
 	}
 	first := append(appendRetry(nil, h.retry()), '\n')
 	s, ce := h.Host.Open(p)

@@ -42,6 +42,10 @@ type Handler struct {
 	over    bool // Wait was called
 }
 
+// costTLS is what a connection over TLS takes of the relay's connections: 16 KiB
+// were measured, against 6 KiB of a plain one.
+const costTLS = 3
+
 const (
 	defaultFrame = 1 << 20 // several frames may share one message
 	defaultHello = 5 * time.Second
@@ -88,6 +92,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Agent: clip(r.UserAgent(), 64), Link: c}
 	if binary {
 		p.Form = session.FormBinary
+	}
+	if r.TLS != nil {
+		p.Cost = costTLS
 	}
 	if !h.enter(func() { c.run(p, early) }) {
 		nc.Close()
