@@ -11,12 +11,13 @@ const limit = 12 * 1024 // bytes of the full client, gzipped
 // Members that are named nowhere but in our own sources: neither on the wire,
 // nor by the platform, nor in the API. The tests run on what becomes of them.
 const ours = `
-  about accepted active adopt after again air asked asleep auth base bearer began blame bye cancelSeek changed consumers delay
-  deliver deposed dial drained drop emit ended ends fail failures feeds finish follow follower fresh gone got grant granted guests
-  handle handlers handover hear heard heardAt held inbox lead leave lift link live lost merge mirror moved mute nextRef nudge
-  onlive over pacer part paused pending pipe place pos progressed queued refreshing refuse refused renew renewable renewal round
-  rouse running seek seen seqs serve sessionError settle shut silent since source stand standing started stop sync tabs taken tell terms
-  ticks timers told unwatch wake wakeAll wanted wants watch welcomed wish within`
+  about accepted active adopt after again air ask asked asleep auth base bearer began begin blame bye cancelSeek catchUp changed
+  check concerns consumers covers cut delay deliver deposed dial drained drop emit ended ends fail failures feeds finish follow
+  follower fresh gone got grant granted guests handle handlers handover hear heard heardAt held inbox lead leave lift link live
+  lock looped lost merge mirror moved mute nextRef nudge onlive over pacer part paused pending pipe place pos progressed queue
+  queued refreshing refuse refused renew renewable renewal round rouse running seek seen seqs serve sessionError settle shut
+  silent since skipped source stand standing started stay stop sync tabs take taken target tell terms ticks timers told unwatch
+  urls waits wake wakeAll wanted wants watch welcomed wish within`
 
 process.chdir(fileURLToPath(new URL('.', import.meta.url)))
 rmSync('dist', { recursive: true, force: true })
@@ -31,7 +32,7 @@ const bundle = await build({
   target: 'es2022',
   legalComments: 'none',
 })
-const { code } = await minify(bundle.outputFiles[0].text, { module: true, ecma: 2022, compress: { passes: 3 } })
+const { code } = await minify(bundle.outputFiles[0].text, { module: true, ecma: 2022, compress: { passes: 3, hoist_funs: true } })
 writeFileSync('dist/chappe.min.js', code)
 copyFileSync('../../LICENSE', 'LICENSE')
 

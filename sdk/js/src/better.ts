@@ -52,7 +52,7 @@ async function regions(base: string): Promise<string[]> {
 /**
  * The URLs that answer, the best first: of two requests to each the second, warm
  * one counts, weighed by load, for not everybody may flock to the nearest one.
- * Who needs twice the time of the best is not waited for. The present one stays
+ * Who needs twice the so weighed time of the first is not waited for. The present one stays
  * the best unless another is better by a fifth.
  */
 export async function nearest(urls: string[], here: string): Promise<string[]> {
@@ -67,8 +67,9 @@ export async function nearest(urls: string[], here: string): Promise<string[]> {
       const p = await probe(url, abort.signal)
       if (!p?.admit) return
       const { load = 0 } = p
-      scores.set(url, Math.max(1, env.now() - warm) * (load < 0.5 ? 1 : load < 0.8 ? 1.5 : 4))
-      cancel ??= env.after(env.now() - began, () => abort.abort())
+      const weight = load < 0.5 ? 1 : load < 0.8 ? 1.5 : 4
+      scores.set(url, Math.max(1, env.now() - warm) * weight)
+      cancel ??= env.after((env.now() - began) * (2 * weight - 1), () => abort.abort())
     }),
   )
   cancel?.()

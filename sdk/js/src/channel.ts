@@ -144,6 +144,8 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
   private started: Promise<void> | undefined
   private grant!: [yes: () => void, no: (e: Error) => void]
   private ended: Error | undefined
+  private looped = false // a loop runs
+  private skipped = false // messages came that nobody took
 
   /** @internal */
   constructor(
@@ -194,7 +196,10 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
     this.handlers.of(what).add(f)
     if (what === 'presence') this.o.presence = true
     if (what !== 'error') void this.subscribe()
-    if (what === 'message') for (let e = this.take(); e; e = this.take()) this.emit(e.type, e)
+    if (what === 'message') {
+      for (let e = this.take(); e; e = this.take()) this.emit(e.type, e)
+      this.catchUp()
+    }
     return this
   }
 
@@ -228,6 +233,8 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
   /** All events in their order: messages, gaps and, if asked for, presence. */
   async *events(): AsyncGenerator<ChannelEvent<T>, void, undefined> {
     void this.subscribe()
+    this.looped = true
+    this.catchUp()
     try {
       for (;;) {
         const event = this.take()
@@ -240,6 +247,7 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
         }
       }
     } finally {
+      this.looped = false
       this.close()
     }
   }
@@ -263,8 +271,14 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
     const { channel, action, members = [] } = f
     const event: ChannelEvent =
       f.t === 'msg' ? messageOf(f) : f.t === 'gap' ? gapOf(f) : { type: 'presence', channel, action, members }
+    const messages = this.handlers.of('message').size
+    if (!messages && !this.looped && this.handlers.of('presence').size) {
+      // Nobody takes messages yet: who does later gets them again from the relay.
+      this.skipped ||= f.t === 'msg'
+      return this.emit(event.type, event)
+    }
     this.queue.push({ event })
-    if (this.handlers.of('message').size) return this.emit(event.type, this.take())
+    if (messages) return this.emit(event.type, this.take())
     this.wakeAll()
     if (this.queue.length >= (this.o.buffer || 1024)) {
       this.paused = true
@@ -277,7 +291,7 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
     this.got.progress(cursor)
     const behind = this.queue[this.queue.length - 1]
     if (behind) behind.progress = cursor
-    else this.taken.progress(cursor)
+    else if (!this.skipped) this.taken.progress(cursor)
   }
 
   /** @internal */
@@ -294,6 +308,13 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
     if (quiet) return
     if (this.handlers.of('error').size) this.started = undefined
     this.emit('error', e)
+  }
+
+  private catchUp(): void {
+    if (!this.skipped) return
+    this.skipped = false
+    this.got.begin(this.taken.cursor())
+    this.m.again(this.m.feeds.get(this.name))
   }
 
   private leave(why: Error): void {

@@ -81,11 +81,11 @@ export const race = (m: Machine, base: string): Promise<Loss | undefined> =>
       if (done) return
       if (!lost) next()
       else if (!well) running.size || finish(loss) // an outage: no other transport will do
-      else if (!well.admit) finish({ error: new ChappeError('overloaded', 'the relay admits nobody now'), delay: advice(well.retry_ms) })
+      else if (!well.admit) finish({ error: new ChappeError('overloaded', 'admits nobody now'), delay: advice(well.retry_ms) })
       else if (loss || !(well.load > 0.8)) next()
     }
     if (kinds.length) next()
-    else finish({ error: new ChappeError('unsupported', 'no transport that this platform has'), terminal: true })
+    else finish({ error: new ChappeError('unsupported', 'no transport here'), terminal: true })
   })
 
 /** Transports for base, the best guess first. */

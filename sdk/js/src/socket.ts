@@ -55,7 +55,7 @@ export class SocketLink extends Link {
   }
 
   start(): void {
-    this.after('connect', this.kind === 'tab' ? 3000 : connectTimeout, () => this.live || this.fail('no welcome in time', { mute: true }))
+    this.after('connect', this.kind === 'tab' ? 3000 : connectTimeout, () => this.live || this.fail('no answer in time', { mute: true }))
     this.connect().catch((error) => this.end({ error, mute: true }))
   }
 

@@ -91,7 +91,7 @@ export function newWorld({ random = 0.5 } = {}) {
   }
   Object.assign(env, {
     now: () => world.at,
-    random: () => world.random,
+    random: () => (typeof world.random === 'function' ? world.random() : world.random),
     after(ms, f) {
       const timer = { at: world.at + Math.max(0, ms), f }
       timers.add(timer)
