@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -399,6 +400,45 @@ func TestEntrance(t *testing.T) {
 		got = call(t, c, "GET", "/v1/probe", nil)
 		if !strings.Contains(string(got.body), `"admit":false,"retry_ms":2000`) {
 			t.Errorf("probe while draining: %s", got.body)
+		}
+	})
+}
+
+// A body that does not come is not waited for for ever, and one that comes slowly
+// is; the connection carries on, however long the next request takes.
+func TestSlowBody(t *testing.T) {
+	inMemory(t, relaytest.Open(), func(t *testing.T, s *relaytest.Server) {
+		nc, err := s.Dial(t.Context(), "tcp", "localhost")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		in := bufio.NewReader(nc)
+		post := func(length int, pause time.Duration, parts ...string) (int, string) {
+			t.Helper()
+			fmt.Fprintf(nc, "POST /v1/channels/a/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", length)
+			for _, p := range parts {
+				time.Sleep(pause)
+				io.WriteString(nc, p)
+			}
+			resp, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			b, _ := io.ReadAll(resp.Body)
+			return resp.StatusCode, string(b)
+		}
+		if status, b := post(4, 5*time.Second, "s", "l", "o", "w"); status != http.StatusOK {
+			t.Errorf("slow: %d %s", status, b)
+		}
+		time.Sleep(40 * time.Second) // no deadline is left over
+		begun := time.Now()
+		if status, b := post(4, 0, "nev"); status != http.StatusRequestTimeout || !strings.Contains(b, `"timeout"`) {
+			t.Errorf("never: %d %s", status, b)
+		}
+		if took := time.Since(begun); took > time.Minute {
+			t.Errorf("waited for %s", took)
 		}
 	})
 }

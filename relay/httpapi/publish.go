@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/chappe-relay/chappe/relay/identity"
 	"github.com/chappe-relay/chappe/relay/web"
@@ -71,6 +72,9 @@ func owns(who, of *identity.Identity) bool {
 
 var noSession = &wire.Err{Code: wire.CodeNoSession, Text: "no such session on this node"}
 
+// bodyTimeout is how long a body may take: the largest one over a line of 100 kbit/s.
+const bodyTimeout = 30 * time.Second
+
 // body reads at most limit bytes.
 func body(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *wire.Err) {
 	if r.ContentLength > int64(limit) {
@@ -80,6 +84,10 @@ func body(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *wire.Err)
 	if r.ContentLength > 0 {
 		b.Grow(int(r.ContentLength) + bytes.MinRead) // ReadFrom grows when less than MinRead is free
 	}
+	// The deadline stays where a body failed: before it answers, net/http reads what
+	// is left of one.
+	rc := http.NewResponseController(w)
+	rc.SetReadDeadline(time.Now().Add(bodyTimeout))
 	if _, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, int64(limit))); err != nil {
 		if _, over := errors.AsType[*http.MaxBytesError](err); over {
 			return nil, tooBig(limit)
@@ -89,6 +97,7 @@ func body(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *wire.Err)
 		}
 		return nil, &wire.Err{Code: wire.CodeTimeout, Text: "the body did not come"}
 	}
+	rc.SetReadDeadline(time.Time{}) // else it would end a request that waits for its answer
 	return b.Bytes(), nil
 }
 
