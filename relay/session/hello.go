@@ -70,10 +70,10 @@ func (s *Session) hello(h *wire.Hello) *wire.CloseError {
 	}
 	s.mu.Lock()
 	s.opening = false
-	ended := s.ended
+	ended, user, joined := s.ended, s.who.User, len(s.subs)+len(s.joining)
 	s.mu.Unlock()
 	if !ended {
-		s.logOpened()
+		s.logOpened(user, joined)
 		s.link.Kick()
 	}
 	return nil

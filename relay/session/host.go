@@ -183,6 +183,14 @@ func (h *Host) open(p Params) (*Session, *wire.CloseError) {
 	if s.bare() {
 		s.pos = &position.Position{}
 	}
+	if b := p.Beside; b != nil {
+		s.way, s.event = p.Way, h.cfg.Node.EventEnd()
+		b.mu.Lock()
+		s.who, s.number, s.kept = b.who, b.number, b.kept
+		b.mu.Unlock()
+	} else {
+		s.who = p.Identity
+	}
 	s.agent = p.Agent
 	s.heard.Store(now.UnixNano())
 	s.spoke.Store(now.UnixNano())
@@ -196,18 +204,8 @@ func (h *Host) open(p Params) (*Session, *wire.CloseError) {
 	if full {
 		return nil, &wire.CloseError{Close: wire.CloseOverloaded, Code: wire.CodeOverloaded, Text: "this node holds all the connections it can", Retry: h.delay()}
 	}
-	if b := p.Beside; b != nil {
-		s.way, s.event = p.Way, h.cfg.Node.EventEnd()
-		b.mu.Lock()
-		s.who, s.number, s.kept = b.who, b.number, b.kept
-		b.mu.Unlock()
-		return s, nil
-	}
-	h.cfg.Observer.Opened(p.Transport)
-	if p.Identity != nil {
-		s.mu.Lock()
-		s.who = p.Identity
-		s.mu.Unlock()
+	if p.Beside == nil {
+		h.cfg.Observer.Opened(p.Transport)
 	}
 	return s, nil
 }

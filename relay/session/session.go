@@ -332,9 +332,9 @@ func (s *Session) Channels() []string {
 	return out
 }
 
-func (s *Session) logOpened() {
+func (s *Session) logOpened(user string, subs int) {
 	s.host.cfg.Logger.Info("open", "session", publicID(s.number), "transport", s.transport, "remote", s.remote,
-		"user", s.who.User, "agent", s.agent, "subs", len(s.subs)+len(s.joining))
+		"user", user, "agent", s.agent, "subs", subs)
 }
 
 func (s *Session) logClosed(st *Stats) {
