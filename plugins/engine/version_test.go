@@ -37,6 +37,7 @@ func make1(t *testing.T, s Spec) *Version {
 		t.Fatal(err)
 	}
 	t.Cleanup(v.Close)
+	v.slow = false // whatever a busy machine made of it: the next call finds an instance
 	return v
 }
 
@@ -127,6 +128,32 @@ func TestBreakerClosesAgain(t *testing.T) {
 	if s := v.Stats(); s.Breaker != "closed" || s.Instances != 1 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// A guest that takes long to make is made beside the calls, which are answered
+// without it meanwhile.
+func TestSlowGuest(t *testing.T) {
+	v := make1(t, Spec{Wasm: trapping(), Failure: manifest.Filter.Default})
+	v.slow = true
+	l := &v.lanes[0]
+	say(v, "x")
+	v.making.Wait()
+	l.mu.Lock()
+	made := l.in
+	l.in = nil
+	l.mu.Unlock()
+	if made == nil {
+		t.Fatal("no new instance")
+	}
+	if out, err := say(v, "x"); err != nil || !out.Drop {
+		t.Errorf("without an instance: %+v %+v", out, err)
+	}
+	if calls := v.Stats().Hooks[abi.Publish].Calls; calls != 1 {
+		t.Errorf("%d calls", calls)
+	}
+	l.mu.Lock()
+	l.in = made
+	l.mu.Unlock()
 }
 
 // Calls beyond the share of processor time are not made; time brings it back.
