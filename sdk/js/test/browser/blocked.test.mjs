@@ -3,10 +3,10 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { after, before, test } from 'node:test'
-import { findNft, onPath } from '../debian.mjs'
+import * as node from 'node:test'
+import { find, onPath } from '../debian.mjs'
 import { startMiddlebox, startRelay } from '../relay.mjs'
-import { live, open, openStage, received } from './stage.mjs'
+import { after, before, live, open, openStage, received, test } from './stage.mjs'
 
 const self = fileURLToPath(import.meta.url)
 const inside = process.env.CHAPPE_NAMESPACE
@@ -18,7 +18,7 @@ function obstacle() {
   try {
     if (process.getuid?.() !== 0) return 'needs root'
     if (!onPath('unshare') || !onPath('ip')) return 'needs unshare and ip (util-linux, iproute2)'
-    const { nft, env } = findNft()
+    const { path: nft, env } = find('nft')
     const tried = spawnSync('unshare', ['-n', nft, 'add table inet chappe'], { env, encoding: 'utf8' })
     return tried.status === 0 ? '' : `nft: ${tried.stderr.trim() || tried.error}`
   } catch (e) {
@@ -28,7 +28,7 @@ function obstacle() {
 
 // The same cases once more where UDP is dropped by the kernel.
 if (!inside) {
-  test('UDP dropped by nftables in a network namespace', (t) => {
+  node.test('UDP dropped by nftables in a network namespace', (t) => {
     const why = obstacle()
     if (why) return t.skip(`not run: ${why}`)
     const { status, stdout, stderr } = spawnSync('unshare', ['-n', 'sh', '-c', `ip link set lo up && exec "$0" --test --test-reporter=tap "$1"`, process.execPath, self], {
@@ -56,7 +56,7 @@ if (inside || obstacle()) {
   /** Has datagrams vanish, or pass again. */
   const drop = async (yes) => {
     if (!inside) return yes ? net.block('udp') : net.pass('udp')
-    const { nft, env } = findNft()
+    const { path: nft, env } = find('nft')
     const ours = 'table inet chappe'
     const rules = yes ? `add ${ours}; add chain inet chappe in { type filter hook input priority 0; }; add rule inet chappe in udp dport ${net.port} drop; add rule inet chappe in udp sport ${net.port} drop` : `delete ${ours}`
     execFileSync(nft, [rules], { env })

@@ -1,8 +1,7 @@
 // What happens to a page and its connection in the course of time.
 import assert from 'node:assert/strict'
-import { after, before, test } from 'node:test'
 import { startRelay, token } from '../relay.mjs'
-import { live, open, openStage, received } from './stage.mjs'
+import { after, before, live, open, openStage, received, test } from './stage.mjs'
 
 const secret = 'of the tests'
 let stage, relay

@@ -1,8 +1,21 @@
 // Chromium with a page that has the client, as it is published.
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
+import * as node from 'node:test'
 import { chromium } from 'playwright-core'
-import { findChromium } from '../debian.mjs'
+import { find } from '../debian.mjs'
+
+let missing // why there is no browser
+try {
+  find('chromium')
+} catch (e) {
+  missing = e.message
+}
+
+/** node:test's, skipped with the reason where there is no browser. */
+export const test = (name, fn) => node.test(name, { skip: missing ?? false }, fn)
+export const before = (fn) => missing ?? node.before(fn)
+export const after = (fn) => missing ?? node.after(fn)
 
 const bundle = new URL('../../dist/chappe.min.js', import.meta.url)
 
@@ -27,7 +40,7 @@ window.ready = true
 
 /** Starts the browser and the pages' server. */
 export async function openStage({ args = [] } = {}) {
-  const { executablePath, env } = findChromium()
+  const { path: executablePath, env } = find('chromium')
   const browser = await chromium.launch({
     executablePath,
     env,

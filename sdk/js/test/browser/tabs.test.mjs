@@ -1,8 +1,7 @@
 // Tabs of one origin share a connection.
 import assert from 'node:assert/strict'
-import { after, before, test } from 'node:test'
 import { startRelay } from '../relay.mjs'
-import { live, open, openStage, received } from './stage.mjs'
+import { after, before, live, open, openStage, received, test } from './stage.mjs'
 
 let stage, relay
 before(async () => {
