@@ -38,6 +38,7 @@ func (n *Node) logLocked(name string) *channelLog {
 			l.patterns = append(l.patterns, p)
 		}
 	}
+	slices.SortFunc(l.patterns, func(a, b *channelLog) int { return cmp.Compare(a.Name, b.Name) }) // so that a simulation replays
 	n.logs[name] = l
 	l.elem = n.lru.PushBack(l)
 	n.followLocked(shard)
@@ -91,16 +92,15 @@ func (n *Node) patternLocked(pattern string) *channelLog {
 	return p
 }
 
+// mergeTrims adds to trims that stand in order of origin.
 func mergeTrims(into, from []log.Trim) []log.Trim {
-next:
 	for _, t := range from {
-		for i := range into {
-			if into[i].Origin == t.Origin {
-				into[i].Tick = max(into[i].Tick, t.Tick)
-				continue next
-			}
+		i, found := slices.BinarySearchFunc(into, t.Origin, func(t log.Trim, o position.Origin) int { return cmp.Compare(t.Origin, o) })
+		if found {
+			into[i].Tick = max(into[i].Tick, t.Tick)
+		} else {
+			into = slices.Insert(into, i, log.Trim{Origin: t.Origin, Tick: t.Tick})
 		}
-		into = append(into, log.Trim{Origin: t.Origin, Tick: t.Tick})
 	}
 	return into
 }

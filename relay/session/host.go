@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"log/slog"
 	mrand "math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -103,7 +104,8 @@ type Host struct {
 
 	mu       sync.Mutex
 	sessions map[string]*Session
-	used     int // cost of all sessions
+	seats    []*Session // the same; one that leaves gives its seat to the last
+	used     int        // cost of all sessions
 	sockets  int // held by them
 	rosters  rosters
 	panels   panels
@@ -198,6 +200,8 @@ func (h *Host) open(p Params) (*Session, *wire.CloseError) {
 	full := h.used+int(s.cost) > h.cfg.Limits.Sessions || s.socket && h.sockets >= h.cfg.Limits.Sockets
 	if !full {
 		h.sessions[s.id] = s
+		s.seat = len(h.seats)
+		h.seats = append(h.seats, s)
 		h.countLocked(s, 1)
 	}
 	h.mu.Unlock()
@@ -227,6 +231,11 @@ func (h *Host) remove(s *Session) {
 	h.mu.Lock()
 	if h.sessions[s.id] == s {
 		delete(h.sessions, s.id)
+		last := len(h.seats) - 1
+		h.seats[s.seat] = h.seats[last]
+		h.seats[s.seat].seat = s.seat
+		h.seats[last] = nil
+		h.seats = h.seats[:last]
 		h.countLocked(s, -1)
 	}
 	h.mu.Unlock()
@@ -243,11 +252,7 @@ func (h *Host) countLocked(s *Session, sign int) {
 func (h *Host) Sessions() []*Session {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	out := make([]*Session, 0, len(h.sessions))
-	for _, s := range h.sessions {
-		out = append(out, s)
-	}
-	return out
+	return slices.Clone(h.seats)
 }
 
 // Full returns the share of Limits.Sessions or Limits.Sockets that the open

@@ -27,6 +27,8 @@ type Session struct {
 	cost      uint16
 	socket    bool
 
+	seat int // among the host's sessions; guarded by its lock
+
 	heard atomic.Int64        // Unix nanoseconds of the last inbound byte
 	spoke atomic.Int64        // of the last byte that Fill gave
 	dirty atomic.Pointer[sub] // stack of subscriptions whose logs grew

@@ -42,12 +42,15 @@ type Plan struct {
 	Again    bool          // some publishers do not hear the answer, and publish again elsewhere
 }
 
+// kinds is how many mixtures of faults there are.
+const kinds = 12
+
 // PlanOf derives a plan from a seed: calm ones, lossy ones, partitioned ones,
 // slow ones, and all at once.
 func PlanOf(seed uint64) Plan {
 	r := rand.New(rand.NewPCG(seed, 1))
 	p := Plan{Seed: seed, Relays: 3, Clients: 6 + r.IntN(8), Messages: 200 + r.IntN(400), For: 10 * time.Second, Grace: 30 * time.Second}
-	kind := seed % 12
+	kind := seed % kinds
 	faults := kind >= 5 && kind <= 7
 	if kind == 1 || faults || kind == 10 {
 		p.Loss = []float64{0.01, 0.05, 0.3}[r.IntN(3)]
