@@ -94,7 +94,6 @@ func (r *Relay) nodeConfig() node.Config {
 		Origin: newOrigin(), NewOrigin: newOrigin,
 		Now:   func() uint64 { return uint64(cfg.Clock().UnixMicro()) },
 		Table: table, Budget: cfg.Memory, Waker: waker{r.pool}, Bus: cfg.Bus, Store: cfg.Store,
-		OnEvent:     func() { r.host.WakeAll() },
 		Window:      cfg.window(),
 		Grace:       max(silent, longest),
 		Idempotency: max(cfg.Limits.Idempotency, longest), // when a partition heals, copies come that are as old as it
@@ -213,6 +212,7 @@ func (r *Relay) tick(ctx context.Context, failed <-chan error) error {
 	t := time.NewTicker(every)
 	defer t.Stop()
 	var swept, sampled time.Time
+	var seen uint64
 	for {
 		select {
 		case <-ctx.Done():
@@ -221,6 +221,10 @@ func (r *Relay) tick(ctx context.Context, failed <-chan error) error {
 			return err
 		case now := <-t.C:
 			r.node.Tick()
+			if changes := r.node.Changes(); changes != seen {
+				seen = changes
+				r.host.WakeAll()
+			}
 			r.presence.Tick()
 			if now.Sub(swept) >= withoutBus {
 				swept = now

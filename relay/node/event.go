@@ -43,17 +43,20 @@ func (es *events) add(e Event) {
 
 func (es *events) end() uint64 { return es.first + uint64(len(es.list)) }
 
-// addEvent appends a loss and wakes every session. Called with n.mu held.
+// addEventLocked appends a loss.
 func (n *Node) addEventLocked(e Event) {
 	n.at++
 	e.At, e.Tick = n.at, n.nowLocked()
 	n.events.add(e)
 	n.eventEnd.Store(n.events.end())
 	n.settled.Store(n.at)
-	if n.cfg.OnEvent != nil {
-		n.cfg.OnEvent()
-	}
+	n.changes.Add(1)
 }
+
+// Changes counts the losses that were recorded and the shards that became ready.
+// When it has risen, every session should look again, whether its channels grew or
+// not. It costs one load.
+func (n *Node) Changes() uint64 { return n.changes.Load() }
 
 // EventEnd returns one past the index of the newest event. It costs one load.
 func (n *Node) EventEnd() uint64 { return n.eventEnd.Load() }

@@ -44,7 +44,6 @@ type Config struct {
 	// of channels with history, when there is a bus or a store.
 	Standing [position.Shards]bool
 
-	OnEvent   func()                 // a loss was recorded or a shard became ready; called with the node's lock held
 	NewOrigin func() position.Origin // a fresh id for a node that others gave up; nil: Origin+1
 
 	Window      time.Duration // what is older is history to nobody; the longest Age of a namespace
@@ -92,6 +91,7 @@ type Node struct {
 	cfg      Config
 	alone    bool // no peers
 	eventEnd atomic.Uint64
+	changes  atomic.Uint64
 	settled  atomic.Uint64
 
 	mu        sync.Mutex

@@ -161,9 +161,7 @@ func (n *Node) startLocked(o *origin, shard uint8, st *stream, floor, floorTick 
 			n.cfg.Store.Lose(Lost{o.id, shard, floor, floorTick})
 		}
 	}
-	if n.cfg.OnEvent != nil {
-		n.cfg.OnEvent()
-	}
+	n.changes.Add(1)
 }
 
 // loseLocked gives up everything of a stream up to a tick and a sseq.

@@ -21,6 +21,9 @@ func (s *Session) Fill(dst []byte, soft int) []byte {
 	start := len(dst)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.joining) > 0 && !s.ended && !s.opening {
+		s.joinReadyLocked(s.host.cfg.Now())
+	}
 	if len(s.control) > 0 {
 		dst = append(dst, s.control...)
 		s.control = nil

@@ -106,7 +106,7 @@ type Host struct {
 	sessions map[string]*Session
 	seats    []*Session // the same; one that leaves gives its seat to the last
 	used     int        // cost of all sessions
-	sockets  int // held by them
+	sockets  int        // held by them
 	rosters  rosters
 	panels   panels
 }
@@ -282,7 +282,8 @@ func (h *Host) Sweep() {
 }
 
 // WakeAll makes every session look at the node's timeline: a loss concerns
-// sessions whose channels did not grow.
+// sessions whose channels did not grow, and some wait for a shard. The owner calls
+// it when node.Changes has risen.
 func (h *Host) WakeAll() {
 	for _, s := range h.Sessions() {
 		s.link.Kick()

@@ -164,6 +164,7 @@ type relay struct {
 	up    bool
 	life  int // how often it was started
 	since uint64
+	seen  uint64            // of node.Changes
 	ready bool              // it serves: it has caught up with those that it hears
 	heard map[int]announced // of each other relay, the newest
 }
@@ -276,7 +277,7 @@ func New(p Plan) *World {
 		r.boot(entries)
 		w.every(50*time.Millisecond, func() {
 			if r.up {
-				r.node.Tick()
+				r.tick()
 			}
 		})
 		w.every(500*time.Millisecond, r.announce)
@@ -314,7 +315,7 @@ func (r *relay) boot(entries int) {
 	}
 	cfg := node.Config{
 		Origin: origin(), NewOrigin: origin, Now: func() uint64 { return w.now }, Table: table, Waker: r, Bus: r,
-		Window: window, Grace: w.Grace, OnEvent: r.kickAll,
+		Window: window, Grace: w.Grace,
 	}
 	if !w.Fleeting {
 		cfg.Store = r.store
@@ -432,13 +433,12 @@ func (w *World) anybody() *relay {
 	return up[w.rand.IntN(len(up))]
 }
 
-// kickAll makes every client of this relay look again. The host's own WakeAll
-// does the same in an order that does not replay.
-func (r *relay) kickAll() {
-	for _, c := range r.w.clients {
-		if c.at == r {
-			c.kicked = true
-		}
+// tick does what a relay does every 50 ms.
+func (r *relay) tick() {
+	r.node.Tick()
+	if changes := r.node.Changes(); changes != r.seen {
+		r.seen = changes
+		r.host.WakeAll()
 	}
 }
 
