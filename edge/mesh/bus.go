@@ -1,6 +1,8 @@
 package mesh
 
 import (
+	"slices"
+
 	"github.com/chappe-relay/chappe/relay/log"
 	"github.com/chappe-relay/chappe/relay/node"
 	"github.com/chappe-relay/chappe/relay/position"
@@ -107,12 +109,15 @@ func (m *Mesh) post(do action, to position.Origin, k kind, put func([]byte) []by
 	return o.endLocked(c, do, 0, to, off)
 }
 
-// marker turns a node's marks into what is sent of them: every head now and
-// then, and those that moved in between. Guarded by the outbox.
+// marker turns a node's marks into what is sent of them: everything now and then,
+// and when other origins are known or over than before; in between the heads that
+// moved. Guarded by the outbox.
 type marker struct {
 	origin position.Origin
 	n      uint64
 	heads  [position.Shards]uint64
+	known  []position.Origin // as last told, and over
+	over   []position.Origin
 	whole  bool // the next one tells all
 	moved  []head
 }
@@ -124,8 +129,8 @@ func (s *marker) next(k *node.Mark) (n uint64, full bool, heads []head) {
 	if s.origin != k.Origin {
 		*s = marker{origin: k.Origin, moved: s.moved}
 	}
-	full = s.whole || k.Closed || s.n%wholeEvery == 0
-	s.whole = false
+	full = s.whole || k.Closed || s.n%wholeEvery == 0 || !slices.Equal(s.known, k.Known) || !slices.Equal(s.over, k.Over)
+	s.whole, s.known, s.over = false, k.Known, k.Over
 	s.n++
 	s.moved = s.moved[:0]
 	for i := range s.heads {

@@ -155,6 +155,27 @@ func TestMarksOfANewOrigin(t *testing.T) {
 	}
 }
 
+// That an origin is known, or over, is told with the next mark: a reader may come
+// here with its name at once.
+func TestNewsOfOriginsIsTold(t *testing.T) {
+	var m marker
+	k := node.Mark{Origin: from, Known: []position.Origin{2}}
+	next := func() bool {
+		_, full, _ := m.next(&k)
+		return full
+	}
+	next()
+	if next() {
+		t.Fatal("nothing is new, and all is told")
+	}
+	if k.Known = []position.Origin{2, 3}; !next() || next() {
+		t.Error("a new origin is not told, or told twice")
+	}
+	if k.Known, k.Over = []position.Origin{2}, []position.Origin{3}; !next() || next() {
+		t.Error("an end is not told, or told twice")
+	}
+}
+
 func TestHeader(t *testing.T) {
 	b := append(putHeader(nil, kindMark, from), 1, 2)
 	k, o, body, err := header(b)

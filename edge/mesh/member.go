@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/chappe-relay/chappe/relay/node"
 	"github.com/chappe-relay/chappe/relay/position"
 )
 
@@ -154,7 +153,7 @@ func (m *Mesh) meet(r Receiver, region string, from position.Origin, body []byte
 	if !a.Leaving {
 		// The node knows the origin from now on, and not only when it has said
 		// something: a shard is not ready before all origins have answered.
-		r.OnMark(node.Mark{Origin: from})
+		r.OnHeard(from)
 	}
 	fresh, over := m.members.heard(region, origins, &a, time.Now(), m.cfg.Clock().UnixMicro())
 	m.compare(region + "." + a.Node)

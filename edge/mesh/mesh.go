@@ -23,6 +23,7 @@ import (
 // called from one goroutine.
 type Receiver interface {
 	Self() position.Origin
+	OnHeard(origin position.Origin)
 	OnMessage(m log.Message)
 	OnMark(k node.Mark)
 	OnFetch(q node.Fetch)

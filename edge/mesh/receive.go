@@ -8,7 +8,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/chappe-relay/chappe/relay/node"
 	"github.com/chappe-relay/chappe/relay/position"
 )
 
@@ -101,11 +100,11 @@ func (m *Mesh) take(ctx context.Context, r Receiver, msg *nats.Msg, work *sync.W
 		if err != nil {
 			return err
 		}
-		if s.marks.take(&k, n, full, heads) {
-			m.members.marked(from, k.Tick, m.cfg.Clock().UnixMicro())
-		} else {
-			k = node.Mark{Origin: from} // a sign of life that claims nothing
+		if !s.marks.take(&k, n, full, heads) {
+			r.OnHeard(from) // how far it has come is known with the next full one
+			return nil
 		}
+		m.members.marked(from, k.Tick, m.cfg.Clock().UnixMicro())
 		r.OnMark(k)
 	case kindFetch:
 		q, err := fetch(body, from)

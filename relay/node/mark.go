@@ -31,21 +31,22 @@ func (n *Node) markLocked(closed bool) {
 	n.cfg.Bus.Mark(Mark{Origin: n.self, Tick: n.tick, Heads: heads, Closed: closed, Known: known, Over: over})
 }
 
+// OnHeard notes that an origin lives, by something that says nothing of how far it
+// has come.
+func (n *Node) OnHeard(id position.Origin) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.hearLocked(id)
+}
+
 // OnMark takes in another node's mark.
 func (n *Node) OnMark(k Mark) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	o := n.meetLocked(k.Origin)
-	if o == nil || o.self {
+	o := n.hearLocked(k.Origin)
+	if o == nil || k.Tick == 0 { // it claims nothing
 		return
 	}
-	if o.sealed {
-		if !o.closed {
-			n.cfg.Bus.Sealed(o.id)
-		}
-		return
-	}
-	o.heard, o.dying, o.cold = n.nowLocked(), 0, 0
 	o.closed = o.closed || k.Closed
 	for _, id := range k.Known {
 		n.meetLocked(id)
@@ -133,7 +134,7 @@ func (n *Node) Forget(p *position.Position) {
 		return
 	}
 	for _, b := range slices.Clone(p.Bases()) {
-		if b.Tick == position.End && n.over.ids[b.Origin] {
+		if _, over := n.over.ids[b.Origin]; over && b.Tick == position.End {
 			p.Forget(b.Origin)
 		}
 	}
@@ -141,19 +142,19 @@ func (n *Node) Forget(p *position.Position) {
 
 // over are the origins that were forgotten, the newest of them.
 type over struct {
-	ids   map[position.Origin]bool
+	ids   map[position.Origin]uint64 // when each was last told so
 	queue []position.Origin
 }
 
 func (f *over) add(o position.Origin) {
 	if f.ids == nil {
-		f.ids = make(map[position.Origin]bool)
+		f.ids = make(map[position.Origin]uint64)
 	}
 	if len(f.queue) == maxOrigins {
 		delete(f.ids, f.queue[0])
 		f.queue = append(f.queue[:0:0], f.queue[1:]...)
 	}
-	f.ids[o] = true
+	f.ids[o] = 0
 	f.queue = append(f.queue, o)
 }
 

@@ -3,7 +3,7 @@
 // finds, repairs or records what was lost between nodes.
 //
 // A Node is passive: it starts no goroutine and waits for nobody. Its owner
-// calls Tick; a Bus calls OnMessage, OnMark, OnFetch, OnAnswer and OnSealed.
+// calls Tick; a Bus calls OnHeard, OnMessage, OnMark, OnFetch, OnAnswer and OnSealed.
 // The same code runs in the server and, single-threaded and in virtual time, in
 // package sim.
 //

@@ -24,6 +24,7 @@ type origin struct {
 	warmed   uint64 // when all were last asked
 	cold     int    // recalled and not heard in this life: how often all are still to be asked for more
 	sealedAt uint64
+	reminded uint64 // when it was last told that it is sealed
 }
 
 // stream is one shard of one origin.
@@ -134,12 +135,13 @@ func (n *Node) beginLocked(o *origin, shard uint8) {
 	n.askLocked(o, shard, st, n.nowLocked())
 }
 
-// meetLocked returns an origin, made if it is not known. Nil if too many are.
+// meetLocked returns an origin, made if it is not known. Nil if too many are, or if
+// its life is over and was forgotten: that is final too.
 func (n *Node) meetLocked(id position.Origin) *origin {
 	if o, ok := n.origins[id]; ok {
 		return o
 	}
-	if len(n.origins) >= maxOrigins {
+	if _, over := n.over.ids[id]; over || len(n.origins) >= maxOrigins {
 		return nil
 	}
 	o := &origin{id: id, heard: n.nowLocked()}
@@ -183,19 +185,43 @@ func (n *Node) loseLocked(o *origin, shard uint8, st *stream, tick, sseq uint64)
 	}
 }
 
+// hearLocked returns an origin that has just said something itself. Nil if what it
+// says does not count: it is this node, or there is no room for it, or its life is
+// over, which it is told, for it does not know.
+func (n *Node) hearLocked(id position.Origin) *origin {
+	now := n.nowLocked()
+	if at, over := n.over.ids[id]; over {
+		n.over.ids[id] = n.remindLocked(id, at, now)
+		return nil
+	}
+	o := n.meetLocked(id)
+	switch {
+	case o == nil || o.self:
+		return nil
+	case o.sealed:
+		o.reminded = n.remindLocked(id, o.reminded, now)
+		return nil
+	}
+	o.heard, o.dying, o.cold = now, 0, 0
+	return o
+}
+
+// remindLocked tells an origin that it was given up, unless it was told less than a
+// mark's interval ago, and returns when it was.
+func (n *Node) remindLocked(id position.Origin, last, now uint64) uint64 {
+	if now < last+uint64(n.cfg.Mark.Microseconds()) {
+		return last
+	}
+	n.cfg.Bus.Sealed(id)
+	return now
+}
+
 // OnMessage takes in a message that another node stamped.
 func (n *Node) OnMessage(m log.Message) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	o := n.meetLocked(m.Stamp.Origin)
-	if o == nil || o.self || o.sealed {
-		if o != nil && o.sealed && n.cfg.Bus != nil {
-			n.cfg.Bus.Sealed(o.id) // it lives and does not know
-		}
-		return
-	}
-	o.heard, o.dying, o.cold = n.nowLocked(), 0, 0
-	if !n.interest[m.Shard] {
+	o := n.hearLocked(m.Stamp.Origin)
+	if o == nil || !n.interest[m.Shard] {
 		return
 	}
 	st := o.stream(m.Shard)

@@ -210,9 +210,6 @@ func (n *Node) sealLocked(o *origin) {
 // endedLocked hears that another origin's life is over: others have waited, or
 // know. Its last words are asked for, and it is sealed.
 func (n *Node) endedLocked(id position.Origin) {
-	if n.over.ids[id] {
-		return
-	}
 	if o := n.meetLocked(id); o != nil && !o.sealed && !o.self {
 		o.heard = 0
 		n.buryLocked(o, n.nowLocked())

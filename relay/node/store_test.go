@@ -61,7 +61,7 @@ func entries(n *Node) (out []*log.Entry) {
 
 // started makes an origin's shard begin at nothing.
 func started(n *Node, o position.Origin) {
-	n.OnMark(Mark{Origin: o})
+	n.OnHeard(o)
 	n.OnAnswer(Answer{To: n.Self(), Origin: o, Shard: shardA, Authoritative: true})
 }
 
@@ -114,11 +114,48 @@ func TestABaseHoldsInAShardAfterAMark(t *testing.T) {
 	if tick := vouched(); tick != 0 {
 		t.Fatalf("vouches for %d with one message of three", tick)
 	}
+	n.OnHeard(7) // an announcement, or a mark behind one that was lost
+	n.OnMark(Mark{Origin: 7})
+	if tick := vouched(); tick != 0 {
+		t.Fatalf("a sign of life made it vouch for %d with one message of three", tick)
+	}
 	n.OnAnswer(Answer{To: n.Self(), Origin: 7, Shard: shardA, Authoritative: true,
 		Messages: []log.Message{from(7, 2, 1e15-8, ""), from(7, 3, 1e15-7, "")}})
 	n.OnMark(Mark{Origin: 7, Tick: 1e15 + 1, Heads: map[uint8]uint64{shardA: 3}})
 	if tick := vouched(); tick != 1e15+1 {
 		t.Errorf("vouches for %d", tick)
+	}
+}
+
+// An origin whose life is over is told so, whatever it says, once for each mark that
+// it might send; also when its end was forgotten, for an end is final.
+func TestTheDeadAreReminded(t *testing.T) {
+	c := &clock{now: 1e15}
+	w := &wires{}
+	n := newNode(c, Config{Bus: w, Standing: standing(), Grace: time.Second})
+	started(n, 7)
+	for round, forgotten := range []bool{false, true} {
+		for range 600 {
+			c.now += 1_000_000
+			n.Tick()
+			if round == 0 && n.origins[7].sealed {
+				break
+			}
+		}
+		if _, known := n.origins[7]; known == forgotten {
+			t.Fatalf("round %d: known is %v", round, known)
+		}
+		w.sealed = nil
+		for i := range uint64(10_000) {
+			n.OnMessage(from(7, i+1, c.now, ""))
+			n.OnMark(Mark{Origin: 7, Tick: c.now})
+			if i == 5000 {
+				c.now += 50_000
+			}
+		}
+		if len(w.sealed) != 2 || len(entries(n)) != 0 {
+			t.Errorf("round %d: reminded %d times, %d entries", round, len(w.sealed), len(entries(n)))
+		}
 	}
 }
 
