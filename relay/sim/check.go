@@ -2,6 +2,7 @@ package sim
 
 import (
 	"slices"
+	"time"
 
 	"github.com/chappe-relay/chappe/relay/channel"
 	"github.com/chappe-relay/chappe/relay/position"
@@ -30,7 +31,7 @@ func (c *client) check() {
 				w.failf("client %d: never subscribed to %s", c.i, name)
 				return
 			}
-			if !channel.Match(name, m.channel) || m.at <= since || n < w.settled && !w.Durable() && c.covered(name, m) {
+			if !channel.Match(name, m.channel) || m.at <= since || n < w.settled && !w.Durable() && c.covered(name, m) && !w.everywhere(m) {
 				continue
 			}
 			missing[name]++
@@ -42,21 +43,36 @@ func (c *client) check() {
 	}
 }
 
-// covered reports whether a told range holds a message.
+// covered reports whether a told range holds a message. A range begins where the
+// client was: what it had done before is not lost with it.
 func (c *client) covered(name string, m sent) bool {
 	for _, t := range c.told {
 		if len(t.gap.Channels) > 0 && !slices.Contains(t.gap.Channels, name) {
 			continue
 		}
+		at := t.at[name]
 		for _, r := range t.gap.Ranges {
 			for _, stamp := range append([]position.Stamp{m.stamp}, m.copies...) {
-				if r.Origin == stamp.Origin && stamp.Tick > r.From && (stamp.Tick <= r.To || r.To == position.End) {
+				from := max(r.From, at.Done(stamp.Origin, position.Shard(m.channel), time.Duration(start)))
+				if r.Origin == stamp.Origin && stamp.Tick > from && (stamp.Tick <= r.To || r.To == position.End) {
 					return true
 				}
 			}
 		}
 	}
 	return false
+}
+
+// everywhere reports whether a message is in the store of every relay: then no gap
+// is an excuse for whoever did not get it. It is no question where logs are small,
+// for what they have trimmed is not read from the store.
+func (w *World) everywhere(m sent) bool {
+	for _, r := range w.relays {
+		if w.Slow || w.Fleeting || !r.store.has(m) {
+			return false
+		}
+	}
+	return true
 }
 
 // counts is how many stamps of a subscription were told by number alone.

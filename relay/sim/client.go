@@ -50,9 +50,30 @@ type lane struct {
 	channel string
 }
 
+// told is a gap, and where the client was when it was told.
 type told struct {
 	gap wire.Gap
-	at  uint64
+	at  map[string]position.Position // by subscription
+}
+
+// places returns where a client is in each of its subscriptions.
+func (c *client) places() map[string]position.Position {
+	at := make(map[string]position.Position)
+	for _, name := range c.subs {
+		cursor := c.lastID
+		if c.form == session.FormBinary {
+			cursor = c.tracker.Cursor(name)
+		}
+		if cursor == "" {
+			continue
+		}
+		p, err := position.Parse(cursor)
+		if err != nil {
+			c.w.failf("client %d: cursor of %s: %v", c.i, name, err)
+		}
+		at[name] = p
+	}
+	return at
 }
 
 const room = 2048 // bytes that a connection holds
@@ -298,7 +319,7 @@ func (c *client) frame(f wire.Frame) {
 		c.message(f)
 	case *wire.Gap:
 		c.w.trace("%d client %d gap %+v", c.w.now-start, c.i, *f)
-		c.told = append(c.told, told{*f, c.w.now})
+		c.told = append(c.told, told{*f, c.places()})
 		c.counted += f.Count
 		if c.w.Calm() {
 			c.w.failf("client %d: a gap in a calm run: %+v", c.i, *f)

@@ -42,6 +42,11 @@ func (s *store) Fetch(q node.Fetch, a node.Answer, deliver func(node.Answer)) {
 	}
 }
 
+// has reports whether a message was saved under any of its stamps.
+func (s *store) has(m sent) bool {
+	return slices.ContainsFunc(s.recs, func(r record) bool { return r.message != nil && m.is(r.message.Stamp) })
+}
+
 // kill drops the last n records: they were on their way to the disk.
 func (s *store) kill(n int) { s.recs = s.recs[:max(0, len(s.recs)-n)] }
 
