@@ -33,16 +33,10 @@ type client struct {
 	lastID  string
 	joined  map[string]uint64 // by subscription: when it first stood
 	got     map[int]bool      // messages received, by number
-	from    map[int]copied    // and whose stamp they had
+	once    once
 	last    map[lane]uint64
 	told    []told
 	counted uint64 // stamps told as lost by the present session
-}
-
-// copied is the stamp under which a publication came first.
-type copied struct {
-	origin position.Origin
-	at     uint64
 }
 
 type lane struct {
@@ -79,7 +73,7 @@ func (c *client) places() map[string]position.Position {
 const room = 2048 // bytes that a connection holds
 
 func newClient(w *World, i int) *client {
-	c := &client{w: w, i: i, joined: map[string]uint64{}, got: map[int]bool{}, from: map[int]copied{}, last: map[lane]uint64{}}
+	c := &client{w: w, i: i, joined: map[string]uint64{}, got: map[int]bool{}, once: once{first: map[int]given{}}, last: map[lane]uint64{}}
 	c.form = []session.Form{session.FormBinary, session.FormSSE, session.FormPoll}[w.rand.IntN(3)]
 	all := append(slices.Clone(w.channels), "n0.*", "n1.>", "*.c1", ">")
 	w.rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
@@ -111,7 +105,7 @@ func (c *client) connect() {
 		w.failf("client %d: refused: %v", c.i, ce)
 		return
 	}
-	c.pipe, c.partial, c.counted = nil, nil, 0
+	c.pipe, c.partial, c.once.fills, c.counted = nil, nil, nil, 0
 	h := &wire.Hello{}
 	if c.form != session.FormBinary {
 		if h.Cursor = c.lastID; h.Cursor == "" {
@@ -154,6 +148,7 @@ func (c *client) cut() {
 	c.w.trace("%d client %d cut", c.w.now-start, c.i)
 	c.session.End(nil)
 	c.at, c.session = nil, nil
+	c.once.moves = append(c.once.moves, move{c.w.now, c.once.cursor})
 	c.w.after(c.w.between(0, 800*time.Millisecond), c.connect)
 }
 
@@ -176,6 +171,7 @@ func (c *client) pump() {
 			return
 		}
 		c.pipe = append(c.pipe, b...)
+		c.once.fill(c, b)
 		c.kicked = true
 	}
 }
@@ -186,6 +182,7 @@ func (c *client) answer() {
 	b := c.session.Fill(nil, 512)
 	if len(b) > 0 {
 		c.pipe = append(append(b, '\n'), c.session.Cursor()...)
+		c.once.fill(c, c.pipe)
 	}
 }
 
@@ -218,15 +215,19 @@ func (c *client) read() {
 
 // take moves n bytes to the client, which acts on whole frames only.
 func (c *client) take(n int) {
-	c.partial = append(c.partial, c.pipe[:n]...)
-	c.pipe = c.pipe[n:]
-	switch c.form {
-	case session.FormBinary:
-		c.frames()
-	case session.FormSSE:
-		c.events()
-	default:
-		c.batch()
+	for n > 0 {
+		k := c.once.take(n)
+		n -= k
+		c.partial = append(c.partial, c.pipe[:k]...)
+		c.pipe = c.pipe[k:]
+		switch c.form {
+		case session.FormBinary:
+			c.frames()
+		case session.FormSSE:
+			c.events()
+		default:
+			c.batch()
+		}
 	}
 }
 
@@ -351,10 +352,9 @@ func (c *client) message(f *wire.Msg) {
 		}
 	}
 	c.w.trace("%d client %d got %s %v", c.w.now-start, c.i, f.Channel, f.Stamp)
-	if first, had := c.from[n]; had && f.ID != "" && f.Stamp.Origin != first.origin && (c.form == session.FormBinary || c.w.Fleeting || c.w.Slow || c.w.now > first.at+900_000) {
-		return // an SDK knows the ids that it has had; a bare client's position the last few of a second; without history nodes know few
+	if f.ID != "" && c.once.forgives(c, n, f.Stamp.Origin) {
+		return
 	}
-	c.from[n] = copied{f.Stamp.Origin, c.w.now}
 	if c.got[n] && !c.overlaps(f.Channel) {
 		c.w.failf("client %d (%d): %s %v twice", c.i, c.form, f.Channel, f.Stamp)
 	}
