@@ -53,6 +53,7 @@ func (m *Message) Publisher() string {
 type Entry struct {
 	Message
 	At    uint64 // this node's arrival number
+	Born  uint64 // its tick, by this node's clock: ages are told by it
 	Own   bool   // stamped by this node
 	forms [forms]atomic.Pointer[[]byte]
 
@@ -156,8 +157,11 @@ func headerLen(b []byte) int {
 	return 2
 }
 
-// Expired reports whether e is past its time to live at a tick.
-func (e *Entry) Expired(now uint64) bool { return e.Expires != 0 && now >= e.Expires }
+// Expired reports whether e is past its time to live, which its origin's clock
+// tells, at a time of this node's.
+func (e *Entry) Expired(now uint64) bool {
+	return e.Expires != 0 && now+e.Stamp.Tick-e.Born >= e.Expires
+}
 
 // Trim says of one origin what a log no longer holds: everything up to Tick.
 type Trim struct {

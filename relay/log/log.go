@@ -81,7 +81,7 @@ func (l *Log) Append(e *Entry) (grown int64) {
 	for l.next-l.first > 1 && (int(l.next-l.first) > l.limits.Entries || l.bytes > l.limits.Bytes) {
 		l.trimLocked()
 	}
-	l.expireLocked(e.Stamp.Tick, 4)
+	l.expireLocked(e.Born, 4)
 	grown = l.bytes - before
 	l.mu.Unlock()
 	return grown
@@ -173,14 +173,14 @@ func (l *Log) Copy(of, also position.Stamp) {
 func (l *Log) expireLocked(now uint64, n int) {
 	for ; n > 0 && l.next > l.first; n-- {
 		oldest := l.ring[l.first&uint64(len(l.ring)-1)]
-		if oldest.Stamp.Tick+l.limits.Age >= now {
+		if oldest.Born+l.limits.Age >= now {
 			return
 		}
 		l.trimLocked()
 	}
 }
 
-// Expire trims what is older than the age limit at a tick, and gives back
+// Expire trims what is older than the age limit at a time, and gives back
 // memory that a burst left. It returns by how many bytes the log shrank.
 func (l *Log) Expire(now uint64) int64 {
 	l.mu.Lock()

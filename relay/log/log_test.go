@@ -26,7 +26,7 @@ func (r *reader) Mark()         { r.marks++ }
 func (r *reader) Place() *Place { return &r.place }
 
 func entry(at uint64, data string) *Entry {
-	return &Entry{At: at, Message: Message{Msg: wire.Msg{Channel: "a.b", Stamp: position.Stamp{Origin: 1, Tick: at * 1000, Seq: at}, Data: []byte(data)}}}
+	return &Entry{At: at, Born: at * 1000, Message: Message{Msg: wire.Msg{Channel: "a.b", Stamp: position.Stamp{Origin: 1, Tick: at * 1000, Seq: at}, Data: []byte(data)}}}
 }
 
 // A log against the simplest model: a slice. Indices never move, what is lost

@@ -1,6 +1,9 @@
 package node
 
-import "github.com/chappe-relay/chappe/relay/position"
+import (
+	"github.com/chappe-relay/chappe/relay/log"
+	"github.com/chappe-relay/chappe/relay/position"
+)
 
 // EventKind says what an Event tells.
 type EventKind uint8
@@ -9,6 +12,7 @@ type EventKind uint8
 const (
 	Hole EventKind = iota // messages of a shard were lost between nodes
 	Seal                  // an origin was given up: what it said last may be lost
+	Late                  // messages of a channel came, too old to be given to anybody
 )
 
 // Event is a loss in the node's timeline. It stands between entries by its
@@ -17,8 +21,9 @@ type Event struct {
 	At     uint64
 	Kind   EventKind
 	Origin position.Origin
-	Shard  uint8  // Hole
-	From   uint64 // Hole: lost are the ticks in (From, To]
+	Shard  uint8  // Hole, Late
+	Name   string // Late: the channel
+	From   uint64 // Hole, Late: lost are the ticks in (From, To]
 	To     uint64
 	Tick   uint64 // when, by this node's clock
 }
@@ -43,8 +48,34 @@ func (es *events) add(e Event) {
 
 func (es *events) end() uint64 { return es.first + uint64(len(es.list)) }
 
+// lateLocked notes a message that goes into no log although its stream goes on: it is
+// older than any history, or what it said is no longer kept. A run of them is told at
+// once, before anything that stands behind it.
+func (n *Node) lateLocked(l *channelLog, m *log.Message, from uint64) {
+	l.Gone(m.Stamp)
+	for _, p := range l.patterns {
+		p.Gone(m.Stamp)
+	}
+	if n.recalling {
+		return // before there are readers
+	}
+	if e := &n.late; e.Origin != m.Stamp.Origin || e.Name != l.Name {
+		n.tellLateLocked()
+		*e = Event{Kind: Late, Origin: m.Stamp.Origin, Shard: l.Shard, Name: l.Name, From: from}
+	}
+	n.late.To = m.Stamp.Tick
+}
+
+func (n *Node) tellLateLocked() {
+	if e := n.late; e.To != 0 {
+		n.late = Event{}
+		n.addEventLocked(e)
+	}
+}
+
 // addEventLocked appends a loss.
 func (n *Node) addEventLocked(e Event) {
+	n.tellLateLocked()
 	n.at++
 	e.At, e.Tick = n.at, n.nowLocked()
 	n.events.add(e)

@@ -47,6 +47,7 @@ func (n *Node) OnMark(k Mark) {
 	if o == nil || k.Tick == 0 { // it claims nothing
 		return
 	}
+	n.seeLocked(o, k.Tick, n.nowLocked())
 	o.closed = o.closed || k.Closed
 	for _, id := range k.Known {
 		n.meetLocked(id)
@@ -69,6 +70,7 @@ func (n *Node) OnMark(k Mark) {
 // in all followed shards, and fetches what the first unsatisfied one shows to
 // be missing.
 func (n *Node) satisfyLocked(o *origin) {
+	n.tellLateLocked()
 	for len(o.marks) > 0 {
 		k := o.marks[0]
 		if !n.reachedLocked(o, k) {
@@ -110,15 +112,15 @@ func (n *Node) endLocked(o *origin) {
 	o.marks = nil
 }
 
-// forgetMargin is for clocks that differ, and for fences that are late.
+// forgetMargin is for clocks that differ by less than is measured, and for fences
+// that are late.
 const forgetMargin = time.Minute
 
 // forgetLocked drops origins that ended so long ago that not being named means
 // the same.
 func (n *Node) forgetLocked(now uint64) {
-	margin := uint64((n.cfg.Window + forgetMargin).Microseconds())
 	for id, o := range n.origins {
-		if o.sealed && o.sealedAt+margin < now {
+		if o.sealed && o.sealedAt+n.memoryLocked() < now {
 			delete(n.origins, id)
 			n.over.add(id)
 		}
@@ -206,6 +208,7 @@ func vouchedIn(o *origin, shards func(yield func(uint8) bool)) bool {
 // what is beyond it the heads of those shards.
 func (n *Node) Begin(p *position.Position, shards func(yield func(uint8) bool)) {
 	n.Base(p, shards)
+	old := n.Ancient(p.Newest())
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for id, o := range n.origins {
@@ -213,7 +216,7 @@ func (n *Node) Begin(p *position.Position, shards func(yield func(uint8) bool)) 
 			continue
 		}
 		if _, named := p.Base(id); !named {
-			p.Raise(id, p.Done(id, 0, n.cfg.Window))
+			p.Raise(id, old)
 		}
 		for shard := range shards {
 			if st := o.streams[shard]; st != nil && st.started {
@@ -283,7 +286,7 @@ func (n *Node) Losses(p *position.Position, shard uint8) (out []Loss) {
 	defer n.mu.Unlock()
 	for _, id := range n.sortedLocked() {
 		if st := n.origins[id].streams[shard]; st != nil {
-			if done := p.Done(id, shard, n.cfg.Window); st.lost > done {
+			if done := p.Done(id, shard, n.Ancient); st.lost > done {
 				out = append(out, Loss{id, done, st.lost})
 			}
 		}

@@ -93,6 +93,7 @@ type Node struct {
 	eventEnd atomic.Uint64
 	changes  atomic.Uint64
 	settled  atomic.Uint64
+	apart    atomic.Int64 // microseconds between the clocks that are farthest apart
 
 	mu        sync.Mutex
 	self      position.Origin
@@ -104,6 +105,7 @@ type Node struct {
 	used      int64
 	gone      map[uint8][]log.Trim // per shard: what removed logs had
 	events    events
+	late      Event // not yet among them
 	ids       ids
 	origins   map[position.Origin]*origin
 	over      over
@@ -113,6 +115,8 @@ type Node struct {
 	lastScan  uint64
 	recalling bool   // the store is read, not written
 	evicted   uint64 // logs emptied for the budget
+
+	fastest, slowest int64 // clocks of other origins against ours, in microseconds
 }
 
 // New makes a node.
@@ -150,9 +154,6 @@ func (n *Node) Self() position.Origin {
 
 // Table returns the namespaces.
 func (n *Node) Table() *namespace.Table { return n.cfg.Table }
-
-// Window returns the age beyond which nothing is history.
-func (n *Node) Window() time.Duration { return n.cfg.Window }
 
 // Now returns the node's wall clock in microseconds.
 func (n *Node) Now() uint64 { return n.cfg.Now() }
@@ -217,7 +218,7 @@ func (n *Node) sendLocked(l *channelLog, m log.Message, ttl time.Duration) *log.
 	if ttl > 0 {
 		m.Expires = tick + uint64(ttl.Microseconds())
 	}
-	e := &log.Entry{Message: m, Own: true}
+	e := &log.Entry{Message: m, Born: tick, Own: true}
 	if n.cfg.Bus == nil {
 		return e
 	}
@@ -246,13 +247,14 @@ func (n *Node) Published(scope, channel, id string) (Receipt, bool) {
 // appendLocked puts an entry into the timeline: the log of its channel and
 // those of the patterns that match it.
 func (n *Node) appendLocked(l *channelLog, e *log.Entry) {
+	n.tellLateLocked()
 	n.at++
 	e.At = n.at
-	l.used = e.Stamp.Tick
+	l.used = max(l.used, e.Born)
 	n.lru.MoveToBack(l.elem)
 	n.used += l.Append(e)
 	for _, p := range l.patterns {
-		p.used = e.Stamp.Tick
+		p.used = max(p.used, e.Born)
 		n.lru.MoveToBack(p.elem)
 		n.used += p.Append(e)
 	}
@@ -287,6 +289,7 @@ func (n *Node) Tick() {
 	if now >= n.lastScan+1_000_000 {
 		n.lastScan = now
 		n.ids.expire(now)
+		n.compareLocked()
 		n.expireLocked(now)
 	}
 }

@@ -20,6 +20,7 @@ type origin struct {
 	closed   bool   // it said that it ends
 	sealed   bool   // final: base is position.End
 	dying    uint64 // when its last words were asked for; 0: not yet
+	skew     skew
 	missed   uint64 // messages given up
 	warmed   uint64 // when all were last asked
 	cold     int    // recalled and not heard in this life: how often all are still to be asked for more
@@ -221,7 +222,11 @@ func (n *Node) OnMessage(m log.Message) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	o := n.hearLocked(m.Stamp.Origin)
-	if o == nil || !n.interest[m.Shard] {
+	if o == nil {
+		return
+	}
+	n.seeLocked(o, m.Stamp.Tick, n.nowLocked())
+	if !n.interest[m.Shard] {
 		return
 	}
 	st := o.stream(m.Shard)
@@ -279,8 +284,9 @@ func (n *Node) unholdLocked(o *origin, st *stream) {
 // another stamp was published twice, where one node did not know of the other: of
 // all its copies the log holds the one that came first.
 func (n *Node) admitLocked(o *origin, st *stream, m log.Message) {
+	before := st.headTick
 	st.head, st.headTick = m.SSeq, m.Stamp.Tick
-	e := &log.Entry{Message: m}
+	e := &log.Entry{Message: m, Born: o.born(m.Stamp.Tick)}
 	st.keep(e, n.cfg.Repair)
 	l := n.logLocked(m.Channel)
 	n.saveLocked(l, &e.Message)
@@ -288,11 +294,8 @@ func (n *Node) admitLocked(o *origin, st *stream, m log.Message) {
 	case m.Kind == log.Clear:
 		n.clearLocked(l, m.Stamp)
 		return
-	case m.Kind == log.Void || m.Stamp.Tick+uint64((n.cfg.Window+forgetMargin).Microseconds()) < n.nowLocked():
-		l.Gone(m.Stamp) // older than any history: who was away for so long gets none of it as news
-		for _, p := range l.patterns {
-			p.Gone(m.Stamp)
-		}
+	case m.Kind == log.Void || n.staleLocked(o, m.Stamp):
+		n.lateLocked(l, &e.Message, before)
 		return
 	}
 	if m.ID != "" {

@@ -8,7 +8,6 @@ import (
 	"hash/crc32"
 	"slices"
 	"strings"
-	"time"
 )
 
 // End is the tick of an origin that has ended: everything it ever said is done.
@@ -85,15 +84,15 @@ func (p *Position) Base(o Origin) (tick uint64, named bool) {
 	return 0, false
 }
 
-// Done returns the tick up to which everything of an origin in a shard is done.
-// An origin that p does not name is done up to window before p's newest tick:
-// whatever it said earlier is older than any history (0: nothing is).
-func (p *Position) Done(o Origin, shard uint8, window time.Duration) uint64 {
+// Done returns the tick up to which everything of an origin in a shard is done. Of
+// an origin that p does not name, that is what was older than any history when p was
+// at its newest tick: unnamed says how far that goes (nil: nothing is).
+func (p *Position) Done(o Origin, shard uint8, unnamed func(newest uint64) uint64) uint64 {
 	var done uint64
 	if i, ok := p.base(o); ok {
 		done = p.bases[i].Tick
-	} else if newest, w := p.Newest(), uint64(window.Microseconds()); newest > w {
-		done = newest - w
+	} else if unnamed != nil {
+		done = unnamed(p.Newest())
 	}
 	if i, ok := p.lead(o, shard); ok {
 		done = max(done, p.leads[i].Tick)

@@ -2,7 +2,6 @@ package position
 
 import (
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 )
@@ -39,7 +38,7 @@ func TestCursorRoundTrip(t *testing.T) {
 			}
 		}
 		for _, l := range p.leads {
-			if got, want := q.Done(l.Origin, l.Shard, 0), p.Done(l.Origin, l.Shard, 0); got != want && want != p.Newest() {
+			if got, want := q.Done(l.Origin, l.Shard, nil), p.Done(l.Origin, l.Shard, nil); got != want && want != p.Newest() {
 				t.Fatalf("lead %+v: done %d, want %d", l, got, want)
 			}
 		}
@@ -61,7 +60,7 @@ func TestMergeOnlyGrows(t *testing.T) {
 				}
 			}
 			for _, l := range of.leads {
-				if got := m.Done(l.Origin, l.Shard, 0); got < l.Tick {
+				if got := m.Done(l.Origin, l.Shard, nil); got < l.Tick {
 					t.Fatalf("lead %+v fell to %d", l, got)
 				}
 			}
@@ -74,17 +73,21 @@ func TestMergeOnlyGrows(t *testing.T) {
 	})
 }
 
-func TestUnnamedOriginIsDoneUpToTheWindow(t *testing.T) {
+func TestUnnamedOriginIsDoneUpToHistory(t *testing.T) {
 	var p Position
 	p.Raise(1, 10_000_000)
 	p.Raise(2, End) // no time: must not make everybody done
-	if got := p.Done(3, 0, 2*time.Second); got != 8_000_000 {
+	history := func(newest uint64) uint64 { return newest - 2_000_000 }
+	if got := p.Done(3, 0, history); got != 8_000_000 {
 		t.Errorf("unnamed: done %d, want 8000000", got)
 	}
-	if got := p.Done(3, 0, time.Hour); got != 0 {
-		t.Errorf("unnamed, window longer than time: done %d, want 0", got)
+	if got := p.Done(3, 0, nil); got != 0 {
+		t.Errorf("unnamed, nothing known of history: done %d, want 0", got)
 	}
-	if got := p.Done(2, 9, 0); got != End {
+	if got := p.Done(1, 0, history); got != 10_000_000 {
+		t.Errorf("named: done %d, want 10000000", got)
+	}
+	if got := p.Done(2, 9, history); got != End {
 		t.Errorf("ended: done %d, want End", got)
 	}
 }
@@ -179,7 +182,7 @@ func TestTrackerDropsRepeatsAndKeepsPlaces(t *testing.T) {
 	if err := tr.Progress(base.Cursor()); err != nil {
 		t.Fatal(err)
 	}
-	if p, _ = Parse(tr.Cursor("a.b")); p.Done(1, 0, 0) != End {
+	if p, _ = Parse(tr.Cursor("a.b")); p.Done(1, 0, nil) != End {
 		t.Errorf("after the origin's end: %+v", p)
 	}
 }

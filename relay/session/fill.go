@@ -239,7 +239,7 @@ func (s *Session) putLocked(dst []byte, e *sub, m *log.Entry) []byte {
 		return dst // it belongs to two subscriptions and was sent for the other
 	}
 	if s.bare() {
-		if m.Stamp.Tick <= s.pos.Done(m.Stamp.Origin, m.Shard, s.host.cfg.Node.Window()) {
+		if m.Stamp.Tick <= s.pos.Done(m.Stamp.Origin, m.Shard, s.host.cfg.Node.Ancient) {
 			return dst
 		}
 		had := s.hadLocked(s.pos, m)
@@ -250,7 +250,7 @@ func (s *Session) putLocked(dst []byte, e *sub, m *log.Entry) []byte {
 		if m.ID != "" {
 			s.pos.Had(publicationOf(m), s.host.cfg.Node.Now())
 		}
-	} else if e.filter != nil && (m.Stamp.Tick <= e.filter.Done(m.Stamp.Origin, m.Shard, s.host.cfg.Node.Window()) || s.hadLocked(e.filter, m)) {
+	} else if e.filter != nil && (m.Stamp.Tick <= e.filter.Done(m.Stamp.Origin, m.Shard, s.host.cfg.Node.Ancient) || s.hadLocked(e.filter, m)) {
 		return dst
 	}
 	s.lastAt = m.At
@@ -281,7 +281,7 @@ func (s *Session) putLocked(dst []byte, e *sub, m *log.Entry) []byte {
 // hadLocked reports whether a reader at p has had a message under another stamp.
 func (s *Session) hadLocked(p *position.Position, m *log.Entry) bool {
 	for _, c := range m.Copies() {
-		if c.Tick <= p.Done(c.Origin, m.Shard, s.host.cfg.Node.Window()) {
+		if c.Tick <= p.Done(c.Origin, m.Shard, s.host.cfg.Node.Ancient) {
 			return true
 		}
 	}
@@ -304,7 +304,7 @@ func (s *Session) moveLocked(e *sub, m *log.Entry) {
 		s.pos.Raise(o, m.Stamp.Tick)
 	} else {
 		if _, named := s.pos.Base(o); !named {
-			s.pos.Raise(o, s.pos.Done(o, m.Shard, s.host.cfg.Node.Window()))
+			s.pos.Raise(o, s.pos.Done(o, m.Shard, s.host.cfg.Node.Ancient))
 		}
 		s.pos.Advance(o, m.Shard, m.Stamp.Tick)
 	}
@@ -413,37 +413,42 @@ func (s *Session) eventsLocked(dst []byte, horizon uint64) []byte {
 	}
 	for _, ev := range es {
 		l := node.Loss{Origin: ev.Origin, From: ev.From, To: ev.To}
-		switch ev.Kind {
-		case node.Hole:
-			var names []string
-			for _, e := range s.subs {
-				if e.log.Shard == ev.Shard || e.log.Pattern && !channel.FixesFirst(e.log.Name) {
-					if s.missesLocked(e, ev) {
-						names = append(names, e.log.Name)
-					}
-				}
+		var names []string
+		for _, e := range s.subs {
+			if s.missesLocked(e, &ev) {
+				names = append(names, e.log.Name)
 			}
-			if len(names) > 0 {
-				dst = s.tellLocked(dst, holeGap(names, l))
-			}
-		case node.Seal:
-			if len(s.subs) > 0 && !s.toldLocked(ev.Origin) {
-				r := s.rareLocked()
-				r.told = append(r.told, ev.Origin)
-				dst = s.tellLocked(dst, holeGap(nil, l))
-			}
+		}
+		switch {
+		case len(names) == 0:
+		case ev.Kind != node.Seal:
+			dst = s.tellLocked(dst, holeGap(names, l))
+		case !s.toldLocked(ev.Origin):
+			r := s.rareLocked()
+			r.told = append(r.told, ev.Origin)
+			dst = s.tellLocked(dst, holeGap(nil, l))
 		}
 	}
 	return dst
 }
 
-// missesLocked reports whether a hole holds anything the client has not done.
-func (s *Session) missesLocked(e *sub, ev node.Event) bool {
+// missesLocked reports whether a loss holds anything that the client has not done, as
+// far as this subscription goes.
+func (s *Session) missesLocked(e *sub, ev *node.Event) bool {
+	wide := e.log.Pattern && !channel.FixesFirst(e.log.Name)
+	switch {
+	case ev.At <= e.since:
+		return false
+	case ev.Kind != node.Seal && e.log.Shard != ev.Shard && !wide:
+		return false
+	case ev.Kind == node.Late && e.log.Name != ev.Name && !(e.log.Pattern && channel.Match(e.log.Name, ev.Name)):
+		return false
+	}
 	p := e.filter
 	if s.bare() {
 		p = s.pos
 	}
-	return p == nil || ev.To > p.Done(ev.Origin, ev.Shard, s.host.cfg.Node.Window())
+	return p == nil || ev.To > p.Done(ev.Origin, ev.Shard, s.host.cfg.Node.Ancient)
 }
 
 // progressLocked moves the position to what the node vouches for, if everything

@@ -72,7 +72,7 @@ func (h *Host) page(l *log.Log, r *wire.History, from *position.Position, limit 
 	for _, e := range es {
 		switch {
 		case e.Erased() || e.Expired(now):
-		case from != nil && e.Stamp.Tick <= from.Done(e.Stamp.Origin, e.Shard, n.Window()):
+		case from != nil && e.Stamp.Tick <= from.Done(e.Stamp.Origin, e.Shard, n.Ancient):
 		default:
 			live = append(live, e)
 		}
@@ -80,7 +80,7 @@ func (h *Host) page(l *log.Log, r *wire.History, from *position.Position, limit 
 	live = sieve(live)
 	switch {
 	case from != nil:
-		if trims := l.Lost(func(o position.Origin) uint64 { return from.Done(o, l.Shard, n.Window()) }); len(trims) > 0 {
+		if trims := l.Lost(func(o position.Origin) uint64 { return from.Done(o, l.Shard, n.Ancient) }); len(trims) > 0 {
 			page.Gap = &wire.Gap{Channels: []string{r.Channel}, Reason: wire.ReasonTrimmed}
 			for _, t := range trims {
 				page.Gap.Ranges = append(page.Gap.Ranges, wire.Range{Origin: t.Origin, To: t.Tick, Seq: t.Seq})

@@ -106,7 +106,7 @@ func (s *Session) waitLocked(dst []byte, e *sub) []byte {
 // a client with other subscriptions, which may show it, moves with what is sent
 // next, or with its ping.
 func (s *Session) passLocked(e *sub, m *log.Entry) {
-	if s.bare() && len(s.subs) == 1 && m.Stamp.Tick > s.pos.Done(m.Stamp.Origin, m.Shard, s.host.cfg.Node.Window()) {
+	if s.bare() && len(s.subs) == 1 && m.Stamp.Tick > s.pos.Done(m.Stamp.Origin, m.Shard, s.host.cfg.Node.Ancient) {
 		s.moveLocked(e, m)
 	}
 }

@@ -37,11 +37,14 @@ type pair struct {
 	wa, wb *way
 }
 
-func newPair(t testing.TB, of map[string]namespace.Options, cfg node.Config) *pair {
+// newPair makes a pair; a's clock is ahead by that much.
+func newPair(t testing.TB, of map[string]namespace.Options, ahead time.Duration) *pair {
 	p := &pair{stage: newStage(t, of), wa: &way{}, wb: &way{}}
-	cfg.Table, cfg.Now = p.node.Table(), func() uint64 { return uint64(p.now.UnixMicro()) }
+	cfg := node.Config{Table: p.node.Table(), Now: func() uint64 { return uint64(p.now.UnixMicro()) }}
 	cfg.Origin, cfg.Waker, cfg.Bus = 1, &stage{t: t}, p.wa
-	p.a = node.New(cfg)
+	other := cfg
+	other.Now = func() uint64 { return uint64(p.now.Add(ahead).UnixMicro()) }
+	p.a = node.New(other)
 	cfg.Origin, cfg.Waker, cfg.Bus = 2, p.stage, p.wb
 	p.node = node.New(cfg)
 	p.host = NewHost(Config{Node: p.node, Authority: p, Limits: DefaultLimits, Now: func() time.Time { return p.now }})
@@ -76,7 +79,7 @@ func (p *pair) hand() {
 func TestASignOfLifeVouchesForNothing(t *testing.T) {
 	const messages = 700 // more than one answer holds
 	for _, form := range []Form{FormSSE, FormBinary} {
-		g := newPair(t, map[string]namespace.Options{"*": {Anonymous: identity.All}}, node.Config{})
+		g := newPair(t, map[string]namespace.Options{"*": {Anonymous: identity.All}}, 0)
 		var first position.Stamp
 		for i := range messages {
 			g.step(time.Millisecond)
@@ -145,7 +148,7 @@ func TestASignOfLifeVouchesForNothing(t *testing.T) {
 // A subscription that waits for its shard stands when it is ready, and does not wait
 // for the next sweep.
 func TestASubscriptionStandsWhenItsShardIsReady(t *testing.T) {
-	g := newPair(t, nil, node.Config{})
+	g := newPair(t, nil, 0)
 	g.a.Tick()
 	g.hand()
 	p := g.hello(&wire.Hello{Subs: []wire.Sub{{Channel: "a.b"}}})
@@ -167,5 +170,77 @@ func TestASubscriptionStandsWhenItsShardIsReady(t *testing.T) {
 	}
 	if !subbed() {
 		t.Error("it does not stand")
+	}
+}
+
+// Nodes whose clocks differ by more than the window deliver to each other as others
+// do: live, to who resumes, and what is to live for a while only.
+func TestClocksFarApart(t *testing.T) {
+	for _, ahead := range []time.Duration{-30 * time.Minute, -10 * time.Minute, -4 * time.Minute, 0, 4 * time.Minute, 10 * time.Minute, 30 * time.Minute} {
+		for _, history := range []bool{false, true} {
+			for _, form := range []Form{FormSSE, FormBinary} {
+				g := newPair(t, map[string]namespace.Options{"*": {History: history, Anonymous: identity.All}}, ahead)
+				p := g.open(form)
+				p.s.Receive(&wire.Hello{Subs: []wire.Sub{{Channel: "a.b"}}})
+				say := func(what string) {
+					g.step(10 * time.Millisecond)
+					for _, n := range []*node.Node{g.a, g.node} {
+						n.Publish(node.Publication{Msg: wire.Msg{Channel: "a.b", Data: []byte(what)}, TTL: time.Minute})
+					}
+					g.hand()
+				}
+				got := ""
+				take := func(p *peer) {
+					g.mark()
+					got += string(p.s.Fill(nil, 1<<20))
+				}
+				say("first") // before anything is known of a, its clock least of all
+				for range 60 {
+					g.step(51 * time.Millisecond)
+					g.a.Tick()
+					g.hand()
+					g.node.Tick()
+					g.host.Sweep()
+					take(p)
+				}
+				say("second")
+				take(p)
+				cursor := p.s.Cursor()
+				p.s.End(nil)
+				say("third")
+				g.step(30 * time.Second)
+				g.node.Tick()
+				q := g.open(form)
+				q.s.Receive(&wire.Hello{Cursor: cursor, Subs: []wire.Sub{{Channel: "a.b"}}})
+				take(q)
+				want := 2
+				for _, what := range []string{"first", "second", "third"} {
+					if what == "third" && (form == FormBinary || !history) {
+						want = 0 // it has no cursor, or the memory of seconds is over
+					}
+					if n := strings.Count(got, what); n != want {
+						t.Errorf("a is %v ahead, history %v, form %d: %q came %d times of %d", ahead, history, form, what, n, want)
+					}
+				}
+				if gaps := strings.Count(got, "trimmed"); history && strings.Contains(got, "gap") || gaps > 1 {
+					t.Errorf("a is %v ahead, history %v, form %d: a gap\n%s", ahead, history, form, got)
+				}
+			}
+		}
+	}
+}
+
+// A clock that was set back between two lives of a node, or between two nodes, takes
+// nothing from a client that comes from there: what is new is not what was long ago.
+func TestACursorFromTheFuture(t *testing.T) {
+	g := newStage(t, nil)
+	var p position.Position
+	p.Raise(99, uint64(g.now.Add(20*time.Minute).UnixMicro()))
+	q := g.open(FormSSE)
+	q.s.Receive(&wire.Hello{Cursor: p.Cursor(), Subs: []wire.Sub{{Channel: "a.b"}}})
+	g.node.Publish(node.Publication{Msg: wire.Msg{Channel: "a.b", Data: []byte("new")}})
+	g.mark()
+	if got := string(q.s.Fill(nil, 1<<20)); !strings.Contains(got, "new") {
+		t.Errorf("it did not come:\n%s", got)
 	}
 }

@@ -27,6 +27,7 @@ type sub struct {
 	below  *sub        // the next one there
 
 	// Guarded by the session's lock.
+	since  uint64             // arrival number up to which losses are not its own, or were told when it was made
 	next   uint64             // index of the next entry to read
 	at     uint64             // its arrival number, while on the heap
 	filter *position.Position // what the client had: older copies that arrive late are not sent again
@@ -222,7 +223,7 @@ func (s *Session) joinReadyLocked(now time.Time) (any bool) {
 func (s *Session) joinLocked(f *wire.Sub, tags []policy.Tags, wild bool, whole *position.Position) {
 	n := s.host.cfg.Node
 	o := n.Table().For(f.Channel)
-	e := &sub{session: s, policy: o.Policy, events: f.Presence}
+	e := &sub{session: s, policy: o.Policy, events: f.Presence, since: n.Settled()}
 	if f.Policy != "" {
 		e.policy = namespace.Policy(f.Policy)
 	}
@@ -378,12 +379,12 @@ func lower(p, q position.Position) position.Position {
 func (s *Session) lossesLocked(e *sub, p *position.Position) (gaps []*wire.Gap) {
 	n := s.host.cfg.Node
 	name := []string{e.log.Name}
-	done := func(o position.Origin) uint64 { return p.Done(o, e.log.Shard, n.Window()) }
+	done := func(o position.Origin) uint64 { return p.Done(o, e.log.Shard, n.Ancient) }
 	if e.log.Pattern && !channel.FixesFirst(e.log.Name) {
 		done = func(o position.Origin) uint64 { // no shard is further than its base
 			base, named := p.Base(o)
 			if !named {
-				return p.Done(o, 0, n.Window())
+				return p.Done(o, 0, n.Ancient)
 			}
 			return base
 		}

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"slices"
-	"time"
 
 	"github.com/chappe-relay/chappe/relay/channel"
 	"github.com/chappe-relay/chappe/relay/position"
@@ -53,7 +52,7 @@ func (c *client) covered(name string, m sent) bool {
 		at := t.at[name]
 		for _, r := range t.gap.Ranges {
 			for _, stamp := range append([]position.Stamp{m.stamp}, m.copies...) {
-				from := max(r.From, at.Done(stamp.Origin, position.Shard(m.channel), time.Duration(start)))
+				from := max(r.From, at.Done(stamp.Origin, position.Shard(m.channel), nil))
 				if r.Origin == stamp.Origin && stamp.Tick > from && (stamp.Tick <= r.To || r.To == position.End) {
 					return true
 				}
@@ -68,7 +67,7 @@ func (c *client) covered(name string, m sent) bool {
 // for what they have trimmed is not read from the store.
 func (w *World) everywhere(m sent) bool {
 	for _, r := range w.relays {
-		if w.Slow || w.Fleeting || !r.store.has(m) {
+		if w.Slow || w.Fleeting || w.Apart || !r.store.has(m) {
 			return false
 		}
 	}

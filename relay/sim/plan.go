@@ -20,6 +20,7 @@ type Plan struct {
 	Torn     bool          // and what was on its way to the disk is gone
 	Fleeting bool          // channels without history: shards are followed when they are needed
 	Brief    bool          // a window of seconds: logs and shards come and go
+	Apart    bool          // clocks that differ by more than the window
 	Again    bool          // some publishers do not hear the answer, and publish again elsewhere
 }
 
@@ -47,6 +48,7 @@ func PlanOf(seed uint64) Plan {
 		p.Cuts = false
 	}
 	p.Brief = p.Fleeting && seed%7 < 3
+	p.Apart = seed%7 > 4
 	if kind == 3 || kind == 6 {
 		p.Slow = true
 	}
@@ -62,5 +64,16 @@ func (p Plan) Calm() bool { return p.Loss == 0 && !p.Cuts && !p.Slow && !p.Kills
 // Durable reports whether every message of the plan must arrive: relays die, but
 // the network and the disks are whole. What is told as lost must come all the same.
 func (p Plan) Durable() bool {
-	return p.Kills && p.Loss == 0 && !p.Cuts && !p.Slow && !p.Torn && !p.Fleeting
+	return p.Kills && p.Loss == 0 && !p.Cuts && !p.Slow && !p.Torn && !p.Fleeting && !p.Apart
+}
+
+// Window is the age up to which history goes.
+func (p Plan) Window() time.Duration {
+	switch {
+	case p.Brief:
+		return 3 * time.Second
+	case p.Apart:
+		return 2 * time.Minute
+	}
+	return time.Hour
 }

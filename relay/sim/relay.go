@@ -25,7 +25,8 @@ type relay struct {
 	store *store
 	lives uint64 // origins it has had
 	up    bool
-	life  int // how often it was started
+	skew  time.Duration // its clock is ahead by that much
+	life  int           // how often it was started
 	since uint64
 	seen  uint64            // of node.Changes
 	ready bool              // it serves: it has caught up with those that it hears
@@ -39,10 +40,7 @@ func (r *relay) Wake(_ int, l *log.Log) { r.dirty = append(r.dirty, l) }
 // boot starts a relay with what its store holds.
 func (r *relay) boot(entries int) {
 	w := r.w
-	window := time.Hour
-	if w.Brief {
-		window = 3 * time.Second
-	}
+	window := w.Window()
 	opts := namespace.Options{History: true, Wide: true, Entries: entries, Bytes: 1 << 30, Age: window, Anonymous: identity.All}
 	table := namespace.NewTable(map[string]namespace.Options{"*": opts})
 	origin := func() position.Origin {
@@ -52,7 +50,7 @@ func (r *relay) boot(entries int) {
 		return o
 	}
 	cfg := node.Config{
-		Origin: origin(), NewOrigin: origin, Now: func() uint64 { return w.now }, Table: table, Waker: r, Bus: r,
+		Origin: origin(), NewOrigin: origin, Now: r.clock, Table: table, Waker: r, Bus: r,
 		Window: window, Grace: w.Grace,
 	}
 	if !w.Fleeting {
@@ -74,7 +72,7 @@ func (r *relay) boot(entries int) {
 	limits := session.DefaultLimits
 	limits.Rate = 0
 	r.host = session.NewHost(session.Config{
-		Node: r.node, Authority: anyone{}, Limits: limits, Now: func() time.Time { return time.UnixMicro(int64(w.now)) },
+		Node: r.node, Authority: anyone{}, Limits: limits, Now: func() time.Time { return time.UnixMicro(int64(r.clock())) },
 		Rand: w.rand.Uint64, Entropy: func(b []byte) {
 			for i := range b {
 				b[i] = byte(w.rand.Uint32())
@@ -82,6 +80,9 @@ func (r *relay) boot(entries int) {
 		},
 	})
 }
+
+// clock is what this relay takes for the time.
+func (r *relay) clock() uint64 { return r.w.now + uint64(r.skew.Microseconds()) }
 
 // gather makes a relay serve when it has heard the others and caught up with them,
 // or after three seconds.

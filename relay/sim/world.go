@@ -110,6 +110,9 @@ func New(p Plan) *World {
 		entries = 5 + w.rand.IntN(30)
 	}
 	for _, r := range w.relays {
+		if p.Apart {
+			r.skew = []time.Duration{0, 4, -4, 10, -10, 30, -30}[w.rand.IntN(7)] * time.Minute
+		}
 		r.boot(entries)
 		w.every(50*time.Millisecond, func() {
 			if r.up {
