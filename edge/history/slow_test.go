@@ -125,7 +125,7 @@ func TestSlowDisk(t *testing.T) {
 	}
 	var p position.Position
 	p.Raise(1, 1)
-	if len(b.node.Meet(&p)) == 0 && len(b.node.Losses(&p, position.Shard("h"))) == 0 {
+	if len(b.node.Gone(&p, nil)) == 0 && len(b.node.Losses(&p, position.Shard("h"))) == 0 {
 		t.Error("nobody is told of what did not fit")
 	}
 	if len(seen)+int(dropped) != n+2 {

@@ -151,7 +151,7 @@ func TestHistoryOutlivesTheProcess(t *testing.T) {
 	}
 	var p position.Position
 	p.Raise(1, 1)
-	if lost := b.node.Meet(&p); len(lost) != 0 {
+	if lost := b.node.Gone(&p, nil); len(lost) != 0 {
 		t.Errorf("told as lost: %v", lost)
 	}
 	if b.store.counts.missing.Load() != 0 {
@@ -180,7 +180,7 @@ func TestALifeThatWasCutIsTold(t *testing.T) {
 	}
 	var p position.Position
 	p.Raise(1, 1)
-	if lost := b.node.Meet(&p); len(lost) != 1 || lost[0] != 1 {
+	if lost := b.node.Gone(&p, nil); len(lost) != 1 || lost[0].Origin != 1 {
 		t.Errorf("told as lost: %v", lost)
 	}
 }
@@ -299,7 +299,7 @@ func damage(t *testing.T, seed uint64) {
 	lost := said - total
 	var p position.Position
 	p.Raise(1, 1)
-	told := len(b.node.Meet(&p)) > 0 || len(b.node.Losses(&p, position.Shard("h"))) > 0
+	told := len(b.node.Gone(&p, nil)) > 0 || len(b.node.Losses(&p, position.Shard("h"))) > 0
 	t.Logf("%s: %d of %d are there, told %v", what, total, said, told)
 	if lost > 0 && !told {
 		t.Errorf("%s: %d messages are lost and nobody is told", what, lost)

@@ -13,6 +13,7 @@ const (
 	Hole EventKind = iota // messages of a shard were lost between nodes
 	Seal                  // an origin was given up: what it said last may be lost
 	Late                  // messages of a channel came, too old to be given to anybody
+	Lull                  // an origin is silent for long: what it said last may be lost where there is no history
 )
 
 // Event is a loss in the node's timeline. It stands between entries by its
@@ -21,9 +22,10 @@ type Event struct {
 	At     uint64
 	Kind   EventKind
 	Origin position.Origin
-	Shard  uint8  // Hole, Late
-	Name   string // Late: the channel
-	From   uint64 // Hole, Late: lost are the ticks in (From, To]
+	Shard  uint8                  // Hole, Late
+	Shards *[position.Shards]bool // Lull
+	Name   string                 // Late: the channel
+	From   uint64                 // lost are the ticks in (From, To]. Seal: the tick when it was last heard
 	To     uint64
 	Tick   uint64 // when, by this node's clock
 }

@@ -35,12 +35,15 @@ func (s *ids) find(k idKey, now uint64) (Receipt, bool) {
 	return r, ok
 }
 
-func (s *ids) add(k idKey, r Receipt, until uint64) {
+// add reports whether another id had to go before its time.
+func (s *ids) add(k idKey, r Receipt, now, until uint64) (early bool) {
 	if len(s.seen) >= s.n {
+		early = s.queue[s.head].until > now
 		s.drop()
 	}
 	s.seen[k] = r
 	s.queue = append(s.queue, idAge{k, until})
+	return early
 }
 
 func (s *ids) drop() {

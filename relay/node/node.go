@@ -45,10 +45,12 @@ type Config struct {
 	Standing [position.Shards]bool
 
 	NewOrigin func() position.Origin // a fresh id for a node that others gave up; nil: Origin+1
+	Observe   func(Note)             // told by Tick, with no lock held, what an operator should know; nil: nobody
 
 	Window      time.Duration // what is older is history to nobody; the longest Age of a namespace
 	Mark        time.Duration // between two marks
 	Silence     time.Duration // after which an origin's shards are fetched from its peers
+	Lull        time.Duration // silent for longer: where there is no history, what an origin says meanwhile is told as lost
 	Patience    time.Duration // how long a hole may wait for its repair
 	Grace       time.Duration // silent for longer: an origin is dead
 	Exchange    time.Duration // between asking for a dead origin's last words and its seal
@@ -67,6 +69,7 @@ func (c Config) Filled() Config {
 	set(&c.Window, 2*time.Minute)
 	set(&c.Mark, 50*time.Millisecond)
 	set(&c.Silence, 300*time.Millisecond)
+	set(&c.Lull, 30*time.Second)
 	set(&c.Patience, 900*time.Millisecond)
 	set(&c.Grace, 30*time.Second)
 	set(&c.Exchange, 600*time.Millisecond)
@@ -94,6 +97,7 @@ type Node struct {
 	changes  atomic.Uint64
 	settled  atomic.Uint64
 	apart    atomic.Int64 // microseconds between the clocks that are farthest apart
+	reach    atomic.Int64 // the same, with those of origins that others tell of
 
 	mu        sync.Mutex
 	self      position.Origin
@@ -115,8 +119,10 @@ type Node struct {
 	lastScan  uint64
 	recalling bool   // the store is read, not written
 	evicted   uint64 // logs emptied for the budget
+	counts    Counts
+	notes     []Note // for the next Tick
 
-	fastest, slowest int64 // clocks of other origins against ours, in microseconds
+	heard, guessed spread // clocks of other origins
 }
 
 // New makes a node.
@@ -131,7 +137,7 @@ func New(cfg Config) *Node {
 		origins:  make(map[position.Origin]*origin),
 	}
 	n.ids.init(n.cfg.IDs)
-	n.tick = n.cfg.Now()
+	n.riseLocked(n.cfg.Now())
 	n.origins[n.self] = &origin{id: n.self, self: true}
 	n.alone = n.cfg.Bus == nil
 	if n.alone && n.cfg.Store != nil {
@@ -162,9 +168,12 @@ func (n *Node) nowLocked() uint64 { return n.cfg.Now() }
 
 // stampLocked returns the next tick of this node: a hybrid clock.
 func (n *Node) stampLocked() uint64 {
-	n.tick = max(n.tick+1, n.cfg.Now())
+	n.riseLocked(max(n.tick+2, n.cfg.Now()))
 	return n.tick
 }
+
+// riseLocked lifts this node's tick, which is even: see position.Told.
+func (n *Node) riseLocked(to uint64) { n.tick = max(n.tick, to&^1) }
 
 // Publication is a message on its way in.
 type Publication struct {
@@ -204,9 +213,17 @@ func (n *Node) Publish(p Publication) Receipt {
 	r := Receipt{Stamp: e.Stamp, Shard: e.Shard, SSeq: e.SSeq}
 	n.appendLocked(l, e)
 	if p.ID != "" {
-		n.ids.add(idKey{p.Scope, p.Channel, p.ID}, r, n.nowLocked()+uint64(n.cfg.Idempotency.Microseconds()))
+		n.rememberLocked(idKey{p.Scope, p.Channel, p.ID}, r, n.nowLocked())
 	}
 	return r
+}
+
+// rememberLocked makes an id one message from now on.
+func (n *Node) rememberLocked(k idKey, r Receipt, now uint64) {
+	if n.ids.add(k, r, now, now+uint64(n.cfg.Idempotency.Microseconds())) {
+		n.counts.Forgotten++
+		n.noteLocked(Note{Kind: NoteForgotten, Count: 1})
+	}
 }
 
 // sendLocked stamps a message of a log and gives it to the bus and the store.
@@ -278,7 +295,16 @@ func (n *Node) Settled() uint64 { return n.settled.Load() }
 // there is a bus, else every second.
 func (n *Node) Tick() {
 	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.tickLocked()
+	notes := n.notes
+	n.notes = nil
+	n.mu.Unlock()
+	for _, note := range notes {
+		n.cfg.Observe(note)
+	}
+}
+
+func (n *Node) tickLocked() {
 	now := n.nowLocked()
 	if n.cfg.Bus != nil {
 		if !n.alone && now >= n.lastMark+uint64(n.cfg.Mark.Microseconds()) {

@@ -143,7 +143,7 @@ func TestUnknownOriginIsLostToALoneNode(t *testing.T) {
 	var p position.Position
 	p.Raise(99, 500)
 	p.Raise(98, position.End)
-	if lost := n.Meet(&p); len(lost) != 1 || lost[0] != 99 {
+	if lost := n.Gone(&p, nil); len(lost) != 1 || lost[0].Origin != 99 {
 		t.Errorf("lost %v", lost)
 	}
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/chappe-relay/chappe/relay/log"
 	"github.com/chappe-relay/chappe/relay/position"
@@ -12,7 +13,10 @@ import (
 type origin struct {
 	id      position.Origin
 	self    bool
-	heard   uint64 // when it last said something itself
+	met     uint64 // when it was first known, or last said something itself
+	heard   uint64 // the same; 0: its life is known to be over
+	lull    uint64 // when it was found to have been silent for long; 0: it is not
+	muted   uint64 // the most of its streams
 	base    uint64 // all up to here is in the logs, or inside holes
 	marks   []Mark // told and not yet satisfied, oldest first
 	streams [position.Shards]*stream
@@ -21,6 +25,8 @@ type origin struct {
 	sealed   bool   // final: base is position.End
 	dying    uint64 // when its last words were asked for; 0: not yet
 	skew     skew
+	guess    int64  // never heard itself: how far its clock is ahead at least
+	odd      bool   // its clock differs by more than is allowed for, and that was noted
 	missed   uint64 // messages given up
 	warmed   uint64 // when all were last asked
 	cold     int    // recalled and not heard in this life: how often all are still to be asked for more
@@ -38,6 +44,10 @@ type stream struct {
 	since    uint64                 // when the hole before hold was noticed; 0: none
 	asked    uint64                 // when the last fetch went out
 	lost     uint64                 // tick up to which something was lost for good here
+	muted    uint64                 // tick up to which all that was not here was told as lost: it is not given when it comes
+	begun    uint64                 // when its origin was first asked where it begins
+	cold     int                    // how often all are still to be asked for more, as its origin is silent
+	lull     uint64                 // the silence of its origin that was told here
 	repair   []*log.Entry           // the newest, for nodes that miss them; contiguous up to head
 }
 
@@ -133,7 +143,8 @@ func (n *Node) beginLocked(o *origin, shard uint8) {
 		n.loseLocked(o, shard, st, position.End, st.head)
 		return
 	}
-	n.askLocked(o, shard, st, n.nowLocked())
+	st.begun = n.nowLocked()
+	n.askLocked(o, shard, st, st.begun)
 }
 
 // meetLocked returns an origin, made if it is not known. Nil if too many are, or if
@@ -142,10 +153,16 @@ func (n *Node) meetLocked(id position.Origin) *origin {
 	if o, ok := n.origins[id]; ok {
 		return o
 	}
-	if _, over := n.over.ids[id]; over || len(n.origins) >= maxOrigins {
+	if _, over := n.over.ids[id]; over {
 		return nil
 	}
-	o := &origin{id: id, heard: n.nowLocked()}
+	if len(n.origins) >= maxOrigins {
+		n.counts.Ignored++
+		n.noteLocked(Note{Kind: NoteIgnored, Origin: id, Count: 1})
+		return nil
+	}
+	now := n.nowLocked()
+	o := &origin{id: id, met: now, heard: now}
 	n.origins[id] = o
 	for shard := range n.followed {
 		n.beginLocked(o, shard)
@@ -172,6 +189,10 @@ func (n *Node) loseLocked(o *origin, shard uint8, st *stream, tick, sseq uint64)
 	from := st.headTick
 	if sseq > st.head {
 		o.missed += sseq - st.head
+		if !n.recalling {
+			n.counts.Lost += sseq - st.head
+			n.noteLocked(Note{Kind: NoteLost, Origin: o.id, Count: sseq - st.head})
+		}
 	}
 	st.head = max(st.head, sseq)
 	if tick != position.End {
@@ -203,9 +224,15 @@ func (n *Node) hearLocked(id position.Origin) *origin {
 		o.reminded = n.remindLocked(id, o.reminded, now)
 		return nil
 	}
-	o.heard, o.dying, o.cold = now, 0, 0
+	if o.lull != 0 {
+		n.noteLocked(Note{Kind: NoteBack, Origin: id, For: since(o.met, now)})
+	}
+	o.met, o.heard, o.dying, o.cold, o.lull = now, now, 0, 0, 0
 	return o
 }
+
+// since is the time between two times of this node's clock.
+func since(then, now uint64) time.Duration { return time.Duration(now-then) * time.Microsecond }
 
 // remindLocked tells an origin that it was given up, unless it was told less than a
 // mark's interval ago, and returns when it was.
@@ -284,6 +311,7 @@ func (n *Node) unholdLocked(o *origin, st *stream) {
 // another stamp was published twice, where one node did not know of the other: of
 // all its copies the log holds the one that came first.
 func (n *Node) admitLocked(o *origin, st *stream, m log.Message) {
+	n.guessLocked(o, m.Stamp.Tick, n.nowLocked())
 	before := st.headTick
 	st.head, st.headTick = m.SSeq, m.Stamp.Tick
 	e := &log.Entry{Message: m, Born: o.born(m.Stamp.Tick)}
@@ -293,6 +321,8 @@ func (n *Node) admitLocked(o *origin, st *stream, m log.Message) {
 	switch {
 	case m.Kind == log.Clear:
 		n.clearLocked(l, m.Stamp)
+		return
+	case m.Stamp.Tick <= st.muted: // told as lost
 		return
 	case m.Kind == log.Void || n.staleLocked(o, m.Stamp):
 		n.lateLocked(l, &e.Message, before)
@@ -308,18 +338,26 @@ func (n *Node) admitLocked(o *origin, st *stream, m log.Message) {
 			l.Copy(first.Stamp, m.Stamp)
 			return
 		}
-		n.ids.add(k, Receipt{Stamp: m.Stamp, Shard: m.Shard, SSeq: m.SSeq}, now+uint64(n.cfg.Idempotency.Microseconds()))
+		n.rememberLocked(k, Receipt{Stamp: m.Stamp, Shard: m.Shard, SSeq: m.SSeq}, now)
 	}
 	n.appendLocked(l, e)
 }
 
-// askLocked fetches what follows a stream's head, at most every Silence/2.
+// longestPause bounds how long a stream of an origin that is long silent waits
+// before it is asked for again, in microseconds: a peer may come back with it.
+const longestPause = 5_000_000
+
+// askLocked fetches what follows a stream's head, at most every Silence/2, and more
+// rarely the longer its origin is silent.
 func (n *Node) askLocked(o *origin, shard uint8, st *stream, now uint64) {
 	pause := uint64(n.cfg.Silence.Microseconds()) / 2
+	if o.heard != 0 && o.dying == 0 {
+		pause = max(pause, min((now-o.heard)/8, longestPause))
+	}
 	if st.asked != 0 && now < st.asked+pause {
 		return
 	}
 	st.asked = now
-	silent := o.closed || o.dying != 0 || now > o.heard+uint64(n.cfg.Silence.Microseconds())
+	silent := o.closed || o.dying != 0 || n.silentLocked(o, now)
 	n.cfg.Bus.Ask(Fetch{From: n.self, Origin: o.id, Shard: shard, After: st.head, All: silent})
 }

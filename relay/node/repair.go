@@ -55,7 +55,9 @@ func (n *Node) OnAnswer(a Answer) {
 	}
 	st := o.stream(a.Shard)
 	if a.Authoritative {
-		o.heard, o.dying = n.nowLocked(), 0
+		if n.hearLocked(a.Origin) == nil {
+			return
+		}
 		switch {
 		case !st.started:
 			n.startLocked(o, a.Shard, st, a.Floor, a.FloorTick)
@@ -81,6 +83,9 @@ func (n *Node) OnAnswer(a Answer) {
 		if o.cold > 0 {
 			o.cold = coldAsks
 		}
+		if st.cold > 0 {
+			st.cold = coldAsks
+		}
 	}
 	n.satisfyLocked(o)
 }
@@ -98,10 +103,16 @@ func (n *Node) healLocked(now uint64) {
 			if !st.started || len(st.hold) > 0 {
 				n.askLocked(o, shard, st, now)
 			}
-			if st.started && len(st.hold) > 0 && st.since != 0 && now > st.since+n.patience(shard) {
+			switch {
+			case !st.started:
+				n.adoptLocked(o, shard, st, now)
+			case len(st.hold) > 0 && st.since != 0 && now > st.since+n.patience(shard):
 				n.skipLocked(o, shard, st)
+			case st.cold > 0:
+				n.againLocked(o, shard, st, now)
 			}
 		}
+		n.lullLocked(o, now)
 		n.satisfyLocked(o)
 		if len(o.marks) > 0 {
 			n.resignLocked(o, now)
@@ -201,10 +212,16 @@ func (n *Node) sealLocked(o *origin) {
 			n.skipLocked(o, shard, st)
 		}
 	}
+	note := Note{Kind: NoteGivenUp, Origin: o.id, For: since(o.met, n.nowLocked())}
+	if o.heard == 0 {
+		note.Kind = NoteEnded
+	}
+	n.noteLocked(note)
+	n.counts.GivenUp++
 	n.endLocked(o)
 	o.closed = false // whatever it said: not all of it is here
 	n.overLocked(o, false)
-	n.addEventLocked(Event{Kind: Seal, Origin: o.id, To: position.End})
+	n.addEventLocked(Event{Kind: Seal, Origin: o.id, From: o.ticking(o.met), To: position.End})
 }
 
 // endedLocked hears that another origin's life is over: others have waited, or
@@ -241,6 +258,8 @@ func (n *Node) fenceLocked() {
 		n.self = n.cfg.NewOrigin()
 	}
 	n.origins[n.self] = &origin{id: n.self, self: true}
+	n.counts.Fenced++
+	n.noteLocked(Note{Kind: NoteFenced, Origin: old.id, Next: n.self})
 	for _, l := range n.logs {
 		l.seq = 0
 	}

@@ -38,23 +38,61 @@ func (c *skew) see(tick, now uint64) {
 // that was never seen counts as right.
 func (c *skew) ahead() int64 { return max(c.now, c.last) }
 
+// spread is how far clocks are apart: the one that is most ahead of this node's, and
+// the one that is most behind, in microseconds.
+type spread struct{ fastest, slowest int64 }
+
+func (s *spread) add(ahead int64) {
+	s.fastest, s.slowest = max(s.fastest, ahead), min(s.slowest, ahead)
+}
+
+func (s *spread) width() int64 { return s.fastest - s.slowest }
+
 // seeLocked takes in a tick that an origin has just stamped.
 func (n *Node) seeLocked(o *origin, tick, now uint64) {
 	o.skew.see(tick, now)
-	if ahead := o.skew.ahead(); ahead > n.fastest || ahead < n.slowest {
-		n.fastest, n.slowest = max(n.fastest, ahead), min(n.slowest, ahead)
-		n.apart.Store(n.fastest - n.slowest)
+	ahead := o.skew.ahead()
+	if off := time.Duration(ahead) * time.Microsecond; off.Abs() > farthest && !o.odd {
+		o.odd = true
+		n.noteLocked(Note{Kind: NoteClock, Origin: o.id, For: off})
 	}
+	if ahead > n.heard.fastest || ahead < n.heard.slowest {
+		n.heard.add(ahead)
+		n.spreadLocked()
+	}
+}
+
+// guessLocked takes in a tick of an origin that was not heard itself: its clock shows
+// at least that. It may be behind, or what it said be old.
+func (n *Node) guessLocked(o *origin, tick, now uint64) {
+	if o.skew.seen {
+		return
+	}
+	if ahead := int64(tick - now); o.guess == 0 || ahead > o.guess {
+		o.guess = ahead
+		n.guessed.add(ahead)
+		n.spreadLocked()
+	}
+}
+
+func (n *Node) spreadLocked() {
+	n.apart.Store(n.heard.width())
+	n.guessed.add(n.heard.fastest)
+	n.guessed.add(n.heard.slowest)
+	n.reach.Store(n.guessed.width())
 }
 
 // compareLocked measures anew how far clocks are apart.
 func (n *Node) compareLocked() {
-	n.fastest, n.slowest = 0, 0
+	n.heard, n.guessed = spread{}, spread{}
 	for _, o := range n.origins {
-		ahead := o.skew.ahead()
-		n.fastest, n.slowest = max(n.fastest, ahead), min(n.slowest, ahead)
+		if o.skew.seen {
+			n.heard.add(o.skew.ahead())
+		} else {
+			n.guessed.add(o.guess)
+		}
 	}
-	n.apart.Store(n.fastest - n.slowest)
+	n.spreadLocked()
 }
 
 // born is a tick of an origin by this node's clock.
@@ -68,9 +106,9 @@ func (o *origin) ticking(now uint64) uint64 { return now + uint64(o.skew.ahead()
 // that is behind still stamps what is far from the newest tick, and a newest tick may
 // be of one that is ahead of ours.
 func (n *Node) Ancient(newest uint64) uint64 {
-	window := uint64(n.cfg.Window.Microseconds() + n.apart.Load())
+	window := uint64(n.cfg.Window.Microseconds() + n.reach.Load())
 	newest = min(newest, n.cfg.Now())
-	return newest - min(newest, window)
+	return (newest - min(newest, window)) &^ 1
 }
 
 // memoryLocked is how long after its end an origin is remembered, in microseconds:

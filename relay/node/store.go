@@ -58,7 +58,7 @@ func (n *Node) Recall(lives []Life, replay func(message func(log.Message), lost 
 		if l.Origin == n.self || len(n.origins) >= maxOrigins {
 			continue
 		}
-		o := &origin{id: l.Origin, heard: now}
+		o := &origin{id: l.Origin, met: now, heard: now}
 		n.origins[l.Origin] = o
 		by[l.Origin] = &lives[i]
 		for shard := range n.followed {
@@ -82,7 +82,7 @@ func (n *Node) Recall(lives []Life, replay func(message func(log.Message), lost 
 		}
 		n.admitLocked(o, st, m)
 		if by[o.id].Own {
-			n.tick = max(n.tick, m.Stamp.Tick)
+			n.riseLocked(m.Stamp.Tick + 1)
 		}
 	}, func(l Lost) {
 		o := n.origins[l.Origin]

@@ -186,7 +186,7 @@ func TestRecall(t *testing.T) {
 	for o := position.Origin(7); o <= 9; o++ {
 		p.Raise(o, 1)
 	}
-	if lost := n.Meet(&p); len(lost) != 1 || lost[0] != 8 {
+	if lost := n.Gone(&p, nil); len(lost) != 1 || lost[0].Origin != 8 {
 		t.Errorf("given up: %v", lost)
 	}
 	told := map[position.Origin]Loss{}

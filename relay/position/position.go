@@ -13,6 +13,12 @@ import (
 // End is the tick of an origin that has ended: everything it ever said is done.
 const End = ^uint64(0)
 
+// Told reports whether a base is of an origin that nobody knew where the reader came,
+// so that what it may have said since was told as lost. Ticks that are stamped are
+// even: such a base is one more than the tick it stands for, and what comes of the
+// origin after all is beyond it.
+func Told(tick uint64) bool { return tick&1 == 1 && tick != End }
+
 // Shards is how many shards the channels are divided into. A loss between
 // nodes is noticed per shard, so a position's leads are per shard too.
 const Shards = 256

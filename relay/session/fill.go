@@ -6,7 +6,6 @@ import (
 	"github.com/chappe-relay/chappe/relay/channel"
 	"github.com/chappe-relay/chappe/relay/log"
 	"github.com/chappe-relay/chappe/relay/namespace"
-	"github.com/chappe-relay/chappe/relay/node"
 	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
@@ -411,44 +410,12 @@ func (s *Session) eventsLocked(dst []byte, horizon uint64) []byte {
 	if lost > 0 { // more losses than are kept one by one
 		dst = s.tellLocked(dst, &wire.Gap{Reason: wire.ReasonSlow})
 	}
-	for _, ev := range es {
-		l := node.Loss{Origin: ev.Origin, From: ev.From, To: ev.To}
-		var names []string
-		for _, e := range s.subs {
-			if s.missesLocked(e, &ev) {
-				names = append(names, e.log.Name)
-			}
-		}
-		switch {
-		case len(names) == 0:
-		case ev.Kind != node.Seal:
-			dst = s.tellLocked(dst, holeGap(names, l))
-		case !s.toldLocked(ev.Origin):
-			r := s.rareLocked()
-			r.told = append(r.told, ev.Origin)
-			dst = s.tellLocked(dst, holeGap(nil, l))
+	for i := range es {
+		if g := s.eventLocked(&es[i]); g != nil {
+			dst = s.tellLocked(dst, g)
 		}
 	}
 	return dst
-}
-
-// missesLocked reports whether a loss holds anything that the client has not done, as
-// far as this subscription goes.
-func (s *Session) missesLocked(e *sub, ev *node.Event) bool {
-	wide := e.log.Pattern && !channel.FixesFirst(e.log.Name)
-	switch {
-	case ev.At <= e.since:
-		return false
-	case ev.Kind != node.Seal && e.log.Shard != ev.Shard && !wide:
-		return false
-	case ev.Kind == node.Late && e.log.Name != ev.Name && !(e.log.Pattern && channel.Match(e.log.Name, ev.Name)):
-		return false
-	}
-	p := e.filter
-	if s.bare() {
-		p = s.pos
-	}
-	return p == nil || ev.To > p.Done(ev.Origin, ev.Shard, s.host.cfg.Node.Ancient)
 }
 
 // progressLocked moves the position to what the node vouches for, if everything
@@ -465,8 +432,10 @@ func (s *Session) progressLocked(dst []byte) []byte {
 	if s.event != n.EventEnd() || len(s.joining) > 0 {
 		return dst
 	}
-	for _, o := range s.told {
-		p.Raise(o, position.End)
+	for _, l := range s.told {
+		if !s.bare() || !l.Drop {
+			p.Raise(l.Origin, l.Base)
+		}
 	}
 	s.progress = false
 	for _, e := range s.subs {

@@ -4,6 +4,7 @@ import (
 	"github.com/chappe-relay/chappe/relay/channel"
 	"github.com/chappe-relay/chappe/relay/identity"
 	"github.com/chappe-relay/chappe/relay/log"
+	"github.com/chappe-relay/chappe/relay/node"
 	"github.com/chappe-relay/chappe/relay/policy"
 	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/wire"
@@ -80,29 +81,50 @@ func (h *Host) page(l *log.Log, r *wire.History, from *position.Position, limit 
 	live = sieve(live)
 	switch {
 	case from != nil:
-		if trims := l.Lost(func(o position.Origin) uint64 { return from.Done(o, l.Shard, n.Ancient) }); len(trims) > 0 {
-			page.Gap = &wire.Gap{Channels: []string{r.Channel}, Reason: wire.ReasonTrimmed}
-			for _, t := range trims {
-				page.Gap.Ranges = append(page.Gap.Ranges, wire.Range{Origin: t.Origin, To: t.Tick, Seq: t.Seq})
-			}
-		}
+		page.Gap = h.missing(l, from)
 		if page.More = len(live) > limit; page.More {
 			live = live[:limit]
 		}
 	case len(live) > limit:
 		live = live[len(live)-limit:]
 	}
-	if page.More { // the cursor goes only as far as the page
-		p = from.Clone()
+	switch {
+	case page.More: // the cursor goes only as far as the page
+		p = *from
 		for _, e := range live {
+			if _, named := p.Base(e.Stamp.Origin); !named {
+				p.Raise(e.Stamp.Origin, n.Ancient(p.Newest()))
+			}
 			p.Advance(e.Stamp.Origin, e.Shard, e.Stamp.Tick)
 		}
+	case from != nil: // and never back to where this node is behind the reader
+		p.Merge(from)
+		n.Forget(&p)
 	}
 	page.Cursor = p.Cursor()
 	for _, e := range live {
 		page.Messages = append(page.Messages, e.Msg)
 	}
 	return page
+}
+
+// missing returns the gap of a page for a reader at p, and moves p over what it tells
+// of origins that are gone: nil if nothing is missing. A page has one gap, so its
+// reason is that of the first loss.
+func (h *Host) missing(l *log.Log, p *position.Position) *wire.Gap {
+	gaps := h.losses(l, p)
+	if g := h.gone(l, p, func(*node.Loss) bool { return true }); g != nil {
+		gaps = append(gaps, g)
+	}
+	if len(gaps) == 0 {
+		return nil
+	}
+	all := gaps[0]
+	all.Channels = []string{l.Name}
+	for _, g := range gaps[1:] {
+		all.Ranges, all.Count = append(all.Ranges, g.Ranges...), 0
+	}
+	return all
 }
 
 // history answers a history frame.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/chappe-relay/chappe/relay/identity"
 	"github.com/chappe-relay/chappe/relay/log"
+	"github.com/chappe-relay/chappe/relay/node"
 	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
@@ -65,11 +66,11 @@ type counts struct {
 
 // rare is what most sessions never need. Guarded by the session's lock.
 type rare struct {
-	joining    []join            // waiting for a shard to be ready
-	told       []position.Origin // whose end was told
-	drainDelay int64             // milliseconds + 1
-	bucket     float64           // publishes allowed now
-	bucketAt   time.Time         // when that was so; zero: never
+	joining    []join      // waiting for a shard to be ready
+	told       []node.Loss // whose end was told
+	drainDelay int64       // milliseconds + 1
+	bucket     float64     // publishes allowed now
+	bucketAt   time.Time   // when that was so; zero: never
 }
 
 // none stands for a session's rare fields as long as they are zero. It is never written.

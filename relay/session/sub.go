@@ -8,7 +8,6 @@ import (
 	"github.com/chappe-relay/chappe/relay/identity"
 	"github.com/chappe-relay/chappe/relay/log"
 	"github.com/chappe-relay/chappe/relay/namespace"
-	"github.com/chappe-relay/chappe/relay/node"
 	"github.com/chappe-relay/chappe/relay/policy"
 	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/wire"
@@ -80,14 +79,20 @@ func (e *sub) Place() *log.Place { return &e.place }
 
 // join is a subscription that waits until the node knows where its shard begins.
 type join struct {
-	req   wire.Sub
-	tags  []policy.Tags
-	whole *position.Position
-	until time.Time
+	req  wire.Sub
+	tags []policy.Tags
+	from *position.Position // that of its cursor, or of the whole stream; nil: it begins now
+	at   time.Time
 }
 
-// joinWait bounds how long a subscription waits for other nodes.
-const joinWait = 300 * time.Millisecond
+const (
+	// joinWait bounds how long a subscription waits for other nodes: to say where its
+	// shard begins, and to tell of an origin that only its cursor names.
+	joinWait = 300 * time.Millisecond
+	// resumeWait bounds the first for one that comes with a cursor: long enough to find
+	// that a node is silent, and to ask the others what it said.
+	resumeWait = 900 * time.Millisecond
+)
 
 func (s *Session) findLocked(name string) *sub {
 	if s.byName != nil {
@@ -124,18 +129,36 @@ func (s *Session) subscribe(f *wire.Sub, whole *position.Position) {
 // subLocked makes a subscription that is allowed, as soon as its shard is ready.
 func (s *Session) subLocked(f *wire.Sub, tags []policy.Tags, whole *position.Position) {
 	wild, _ := channel.CheckPattern(f.Channel)
-	if n := s.host.cfg.Node; !s.readyLocked(f.Channel, wild) {
+	j := join{req: *f, tags: tags, from: whole, at: s.host.cfg.Now()}
+	if f.Cursor != "" {
+		p, _ := position.Parse(f.Cursor) // checked before
+		j.from = &p
+	}
+	if n := s.host.cfg.Node; !s.readyLocked(&j, wild, j.at) {
 		n.Peek(f.Channel, wild) // begins to follow the shard
-		if !s.readyLocked(f.Channel, wild) {
+		if !s.readyLocked(&j, wild, j.at) {
 			r := s.rareLocked()
-			r.joining = append(r.joining, join{*f, tags, whole, s.host.cfg.Now().Add(joinWait)})
+			r.joining = append(r.joining, j)
 			return
 		}
 	}
-	s.joinLocked(f, tags, wild, whole)
+	s.joinLocked(&j, wild)
 }
 
-func (s *Session) readyLocked(name string, wild bool) bool {
+// readyLocked reports whether a subscription need not wait any longer.
+func (s *Session) readyLocked(j *join, wild bool, now time.Time) bool {
+	wait := now.Sub(j.at)
+	switch {
+	case j.from == nil:
+		return wait >= joinWait || s.startedLocked(j.req.Channel, wild)
+	case wait < joinWait && !s.host.cfg.Node.Known(j.from):
+		return false
+	}
+	return wait >= resumeWait || s.startedLocked(j.req.Channel, wild)
+}
+
+// startedLocked reports whether the node knows where the shards of a subscription begin.
+func (s *Session) startedLocked(name string, wild bool) bool {
 	n := s.host.cfg.Node
 	if wild && !channel.FixesFirst(name) {
 		for shard := range position.Shards {
@@ -208,20 +231,20 @@ func (s *Session) joinReadyLocked(now time.Time) (any bool) {
 	for i := 0; i < len(s.joining); {
 		j := s.joining[i]
 		wild, _ := channel.CheckPattern(j.req.Channel)
-		if now.Before(j.until) && !s.readyLocked(j.req.Channel, wild) {
+		if !s.readyLocked(&j, wild, now) {
 			i++
 			continue
 		}
 		s.joining = append(s.joining[:i], s.joining[i+1:]...)
-		s.joinLocked(&j.req, j.tags, wild, j.whole)
+		s.joinLocked(&j, wild)
 		any = true
 	}
 	return any
 }
 
 // joinLocked attaches the subscription and says where it begins.
-func (s *Session) joinLocked(f *wire.Sub, tags []policy.Tags, wild bool, whole *position.Position) {
-	n := s.host.cfg.Node
+func (s *Session) joinLocked(j *join, wild bool) {
+	n, f, from := s.host.cfg.Node, &j.req, j.from
 	o := n.Table().For(f.Channel)
 	e := &sub{session: s, policy: o.Policy, events: f.Presence, since: n.Settled()}
 	if f.Policy != "" {
@@ -231,18 +254,13 @@ func (s *Session) joinLocked(f *wire.Sub, tags []policy.Tags, wild bool, whole *
 	e.log, next = n.Open(f.Channel, wild, e, s.link.Shard())
 	e.next = next
 	subbed := &wire.Subbed{Ref: f.Ref, Channel: f.Channel, Via: s.way.String()}
-	if len(tags) > 0 {
-		e.moreLocked().view.tags = tags
-		subbed.Pass = s.host.cfg.Authority.SealPass(s.who, f.Channel, tags)
+	if len(j.tags) > 0 {
+		e.moreLocked().view.tags = j.tags
+		subbed.Pass = s.host.cfg.Authority.SealPass(s.who, f.Channel, j.tags)
 	}
 	last := f.Last
 	if last == 0 && o.Cache && !wild {
 		last = 1
-	}
-	from := whole
-	if f.Cursor != "" {
-		p, _ := position.Parse(f.Cursor) // checked before
-		from = &p
 	}
 	var gaps []*wire.Gap
 	switch {
@@ -252,15 +270,16 @@ func (s *Session) joinLocked(f *wire.Sub, tags []policy.Tags, wild bool, whole *
 		if !s.bare() {
 			e.filter = from
 		}
-		gaps = s.lossesLocked(e, from)
-		subbed.Recovered = len(gaps) == 0
 		subbed.Cursor = from.Cursor()
-		if len(gaps) == 0 {
+		started := s.startedLocked(f.Channel, wild)
+		gaps = s.lossesLocked(e, from)
+		subbed.Recovered = started && len(gaps) == 0
+		if subbed.Recovered {
 			s.stats.recovered++
 		} else {
 			s.stats.unhealed++
 		}
-		s.host.cfg.Observer.Subscribed(len(gaps) == 0, true)
+		s.host.cfg.Observer.Subscribed(subbed.Recovered, true)
 	default:
 		if last > 0 {
 			first, _ := e.log.Bounds()
@@ -271,7 +290,9 @@ func (s *Session) joinLocked(f *wire.Sub, tags []policy.Tags, wild bool, whole *
 		if s.bare() && e.next < next {
 			*s.pos = lower(*s.pos, p)
 		}
-		gaps = s.originsLocked(&position.Position{})
+		if g := s.originsLocked(e, &position.Position{}); g != nil {
+			gaps = append(gaps, g)
+		}
 		s.host.cfg.Observer.Subscribed(false, false)
 	}
 	s.lastAt = 0 // it may begin with the very message that was sent last
@@ -345,7 +366,7 @@ func (s *Session) startLocked(e *sub, next uint64) position.Position {
 	var before position.Position
 	for _, entry := range es[:n] {
 		if _, seen := before.Base(entry.Stamp.Origin); !seen {
-			before.Raise(entry.Stamp.Origin, entry.Stamp.Tick-1)
+			before.Raise(entry.Stamp.Origin, entry.Stamp.Tick-2) // ticks are even
 		}
 	}
 	return lower(p, before)
@@ -372,86 +393,6 @@ func lower(p, q position.Position) position.Position {
 		}
 	}
 	return out
-}
-
-// lossesLocked returns the gaps of a reader that comes with a position: what
-// its log has trimmed, what was lost between nodes, whose origin is gone.
-func (s *Session) lossesLocked(e *sub, p *position.Position) (gaps []*wire.Gap) {
-	n := s.host.cfg.Node
-	name := []string{e.log.Name}
-	done := func(o position.Origin) uint64 { return p.Done(o, e.log.Shard, n.Ancient) }
-	if e.log.Pattern && !channel.FixesFirst(e.log.Name) {
-		done = func(o position.Origin) uint64 { // no shard is further than its base
-			base, named := p.Base(o)
-			if !named {
-				return p.Done(o, 0, n.Ancient)
-			}
-			return base
-		}
-	}
-	if trims := e.log.Lost(done); len(trims) > 0 {
-		g := &wire.Gap{Channels: name, Reason: wire.ReasonTrimmed}
-		for _, t := range trims {
-			g.Ranges = append(g.Ranges, wire.Range{Origin: t.Origin, From: done(t.Origin), To: t.Tick, Seq: t.Seq})
-		}
-		g.Count = counted(trims, p)
-		gaps = append(gaps, g)
-	}
-	yieldShards(e.log, func(shard uint8) bool {
-		for _, l := range n.Losses(p, shard) {
-			gaps = append(gaps, holeGap(name, l))
-		}
-		return true
-	})
-	return append(gaps, s.originsLocked(p)...)
-}
-
-// originsLocked returns a gap for each origin that is lost to a reader at p and
-// was not told to this session before. It concerns the whole session.
-func (s *Session) originsLocked(p *position.Position) (gaps []*wire.Gap) {
-	for _, o := range s.host.cfg.Node.Meet(p) {
-		if s.toldLocked(o) {
-			continue
-		}
-		r := s.rareLocked()
-		r.told = append(r.told, o)
-		gaps = append(gaps, &wire.Gap{Reason: wire.ReasonOriginLost, Ranges: []wire.Range{{Origin: o, To: position.End}}})
-	}
-	return gaps
-}
-
-// counted is how many stamps trims hold beyond a position, 0 if it cannot say.
-func counted(trims []log.Trim, p *position.Position) (n uint64) {
-	for _, t := range trims {
-		had := uint64(0)
-		for _, b := range p.Bases() {
-			if b.Origin == t.Origin {
-				had = b.Seq
-			}
-		}
-		if had == 0 || t.Seq <= had {
-			return 0
-		}
-		n += t.Seq - had
-	}
-	return n
-}
-
-func holeGap(channels []string, l node.Loss) *wire.Gap {
-	reason := wire.ReasonLossy
-	if l.To == position.End {
-		reason = wire.ReasonOriginLost
-	}
-	return &wire.Gap{Channels: channels, Reason: reason, Ranges: []wire.Range{{Origin: l.Origin, From: l.From, To: l.To}}}
-}
-
-func (s *Session) toldLocked(o position.Origin) bool {
-	for _, t := range s.told {
-		if t == o {
-			return true
-		}
-	}
-	return false
 }
 
 // unsubLocked ends a subscription that the client no longer wants.

@@ -275,13 +275,12 @@ func (c *client) events() {
 				data = value
 			}
 		}
+		if data != "" {
+			c.json([]byte(data))
+		}
 		if id != "" {
-			c.lastID = id
+			c.lastID = id // what the event says is about where the client was
 		}
-		if data == "" {
-			continue
-		}
-		c.json([]byte(data))
 	}
 }
 
