@@ -83,6 +83,20 @@ func (m *metrics) watch(r *Relay) {
 	gauge("chappe_log_bytes", "Memory charged for the messages of all logs.", func(u node.Usage) float64 { return float64(u.Bytes) })
 	gauge("chappe_log_budget_bytes", "What chappe_log_bytes may reach before logs are emptied.", func(u node.Usage) float64 { return float64(u.Budget) })
 	gauge("chappe_idempotency_ids", "Idempotency ids remembered.", func(u node.Usage) float64 { return float64(u.IDs) })
+	count := func(name, help string, labels prometheus.Labels, read func(node.Counts) uint64) {
+		m.collectors = append(m.collectors, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels},
+			func() float64 { return float64(read(r.node.Counts())) }))
+	}
+	const ended = "Lives of other nodes that ended, by how: they said so, or were given up."
+	count("chappe_origins_ended_total", ended, prometheus.Labels{"how": "closed"}, func(c node.Counts) uint64 { return c.Closed })
+	count("chappe_origins_ended_total", ended, prometheus.Labels{"how": "given_up"}, func(c node.Counts) uint64 { return c.GivenUp })
+	count("chappe_origins_ignored_total", "Times that a node was not heard, because too many are known.", nil, func(c node.Counts) uint64 { return c.Ignored })
+	count("chappe_fences_total", "Times that other nodes had given this one up, and it went on as a new origin.", nil, func(c node.Counts) uint64 { return c.Fenced })
+	count("chappe_lost_messages_total", "Messages of other nodes that were lost on the way here for good.", nil, func(c node.Counts) uint64 { return c.Lost })
+	count("chappe_late_messages_total", "Messages of other nodes that came too late to be given to anybody.", nil, func(c node.Counts) uint64 { return c.Late })
+	count("chappe_cursor_strangers_total", "Times that a cursor named an origin that nobody knows.", nil, func(c node.Counts) uint64 { return c.Strangers })
+	count("chappe_idempotency_forgotten_total", "Idempotency ids dropped before their time, for others.", nil, func(c node.Counts) uint64 { return c.Forgotten })
+	count("chappe_notes_dropped_total", "Log lines about other nodes that were left out: too many at once.", nil, func(c node.Counts) uint64 { return c.Unnoted })
 	m.collectors = append(m.collectors,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "chappe_log_evictions_total", Help: "Logs emptied to stay within the budget."},
 			func() float64 { return float64(r.node.Usage().Evicted) }),

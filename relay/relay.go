@@ -42,6 +42,7 @@ type Relay struct {
 	handler   http.Handler
 	api       *httpapi.API
 
+	journal *journal
 	lag     lagMeter
 	recheck atomic.Int64 // Unix nanoseconds until which sessions are asked whether they were revoked
 }
@@ -66,6 +67,7 @@ func New(cfg Config) (*Relay, error) {
 	if err := r.gates(); err != nil {
 		return nil, err
 	}
+	r.journal = newJournal(cfg.Logger, cfg.Clock)
 	r.node = node.New(r.nodeConfig())
 	r.presence = presence.New(presence.Config{Bus: cfg.Presence, Window: cfg.Limits.Reconnect, Now: cfg.Clock})
 	m := newMetrics()
@@ -94,6 +96,7 @@ func (r *Relay) nodeConfig() node.Config {
 		Origin: newOrigin(), NewOrigin: newOrigin,
 		Now:   func() uint64 { return uint64(cfg.Clock().UnixMicro()) },
 		Table: table, Budget: cfg.Memory, Waker: waker{r.pool}, Bus: cfg.Bus, Store: cfg.Store,
+		Observe:     r.journal.note,
 		Window:      cfg.window(),
 		Grace:       max(silent, longest),
 		Idempotency: max(cfg.Limits.Idempotency, longest), // when a partition heals, copies come that are as old as it
@@ -237,6 +240,7 @@ func (r *Relay) tick(ctx context.Context, failed <-chan error) error {
 			if now.Sub(sampled) >= time.Second {
 				sampled = now
 				r.lag.sample()
+				r.journal.flush()
 			}
 		}
 	}

@@ -61,6 +61,7 @@ func (n *Node) lateLocked(l *channelLog, m *log.Message, from uint64) {
 	if n.recalling {
 		return // before there are readers
 	}
+	n.counts.Late++
 	if e := &n.late; e.Origin != m.Stamp.Origin || e.Name != l.Name {
 		n.tellLateLocked()
 		*e = Event{Kind: Late, Origin: m.Stamp.Origin, Shard: l.Shard, Name: l.Name, From: from}
