@@ -88,6 +88,38 @@ func (n *Node) Ready(shard uint8) bool {
 	return true
 }
 
+// Awake lets p go on with the origins that it says have ended, and that live: a node
+// had given them up that neither they nor this one have heard of, and that may be gone.
+// All that they said until now was told as lost; what they say from now on is given.
+func (n *Node) Awake(p *position.Position) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i := 0; i < len(p.Bases()); i++ {
+		b := p.Bases()[i]
+		o := n.origins[b.Origin]
+		if b.Tick != position.End || o == nil || o.sealed || o.closed {
+			continue
+		}
+		now := n.nowLocked()
+		switch {
+		case o.self:
+			n.riseLocked(now)
+			now = n.tick
+		case !o.skew.seen:
+			continue
+		default: // what is under way here, the reader may have had elsewhere
+			now = o.ticking(now)
+			now = max(now, min(p.Newest(), now+awakeMargin)) &^ 1
+		}
+		p.Forget(o.id)
+		p.Raise(o.id, now)
+	}
+}
+
+// awakeMargin is for what is under way when a reader comes from where it came at once,
+// in microseconds.
+const awakeMargin = 1_000_000
+
 // Known reports whether all origins that p names are known here, but for those whose
 // life was over long ago. What others know is told here within a mark's interval: a
 // reader that names another origin should wait a moment before it asks what is Gone.

@@ -121,3 +121,27 @@ func TestALossBeginsWhereTheStreamEnds(t *testing.T) {
 		t.Errorf("reached %d", got)
 	}
 }
+
+// A node had given an origin up and is gone with that knowledge; its reader comes to
+// the origin, or to one who hears it. It goes on from now, and not only when the
+// origin's next life begins. What has ended here too stays ended.
+func TestWhoLivesIsNotOverForAReader(t *testing.T) {
+	c := &clock{now: 1e15}
+	n := newNode(c, Config{Bus: &wires{}, Standing: standing(), Grace: 5 * time.Second})
+	started(n, 7)
+	started(n, 8)
+	n.OnHeard(9) // nothing shows what its clock says
+	n.OnMark(Mark{Origin: 8, Tick: 1e15, Closed: true})
+	n.OnMark(Mark{Origin: 7, Tick: 1e15 - 60e6}) // its clock is a minute behind
+	c.now += 1_000_000
+	var p position.Position
+	for o := position.Origin(1); o < 10; o++ {
+		p.Raise(o, position.End)
+	}
+	n.Awake(&p)
+	for o, want := range map[position.Origin]uint64{1: 1e15 + 1e6, 7: 1e15 - 59e6, 8: position.End, 9: position.End, 5: position.End} {
+		if got := p.Done(o, shardA, nil); got != want {
+			t.Errorf("%d: %d, want %d", o, got, want)
+		}
+	}
+}

@@ -36,6 +36,7 @@ func (s *Session) hello(h *wire.Hello) *wire.CloseError {
 		if err != nil {
 			return &wire.CloseError{Close: wire.CloseBadFrame, Code: wire.CodeBadCursor, Text: "not a cursor"}
 		}
+		s.host.cfg.Node.Awake(&p)
 		whole = &p
 	}
 	subs := h.Subs

@@ -45,6 +45,7 @@ func (h *Host) historyFor(c *policy.Client, tags []policy.Tags, r *wire.History)
 		if err != nil {
 			return nil, &wire.Err{Code: wire.CodeBadCursor, Text: "not a cursor"}
 		}
+		h.cfg.Node.Awake(&p)
 		from = &p
 	}
 	limit := h.cfg.Limits.Batch

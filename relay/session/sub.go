@@ -132,6 +132,7 @@ func (s *Session) subLocked(f *wire.Sub, tags []policy.Tags, whole *position.Pos
 	j := join{req: *f, tags: tags, from: whole, at: s.host.cfg.Now()}
 	if f.Cursor != "" {
 		p, _ := position.Parse(f.Cursor) // checked before
+		s.host.cfg.Node.Awake(&p)
 		j.from = &p
 	}
 	if n := s.host.cfg.Node; !s.readyLocked(&j, wild, j.at) {

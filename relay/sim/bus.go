@@ -71,6 +71,9 @@ func (r *relay) Detach(shard uint8) {
 }
 
 func (r *relay) Send(m log.Message) {
+	if bend := r.w.bend.send; bend != nil {
+		bend(&m)
+	}
 	r.each(func(to int) {
 		if r.links[to].attached[m.Shard] {
 			r.post(to, func(far *relay) { far.node.OnMessage(m) })
@@ -79,6 +82,9 @@ func (r *relay) Send(m log.Message) {
 }
 
 func (r *relay) Mark(k node.Mark) {
+	if bend := r.w.bend.mark; bend != nil {
+		bend(&k)
+	}
 	n, full := r.marks.next(&k)
 	if !full {
 		k.Known, k.Over = nil, nil
@@ -106,6 +112,9 @@ func (r *relay) Ask(q node.Fetch) {
 
 // Answer delivers the first part of a long answer: who asked asks again from there.
 func (r *relay) Answer(a node.Answer) {
+	if bend := r.w.bend.answer; bend != nil {
+		bend(&a)
+	}
 	if n := len(a.Messages); n > 1 && r.w.rand.IntN(2) == 0 {
 		a.Messages = a.Messages[:1+r.w.rand.IntN(n)]
 	}
@@ -117,6 +126,9 @@ func (r *relay) Answer(a node.Answer) {
 }
 
 func (r *relay) Sealed(o position.Origin) {
+	if r.w.bend.deaf {
+		return
+	}
 	r.each(func(to int) { r.post(to, func(far *relay) { far.node.OnSealed(o) }) })
 }
 

@@ -146,6 +146,9 @@ func (c *client) cut() {
 		c.take(c.w.rand.IntN(n + 1))
 	}
 	c.w.trace("%d client %d cut", c.w.now-start, c.i)
+	if bend := c.w.bend.cursor; bend != nil {
+		c.lastID = bend(c, c.lastID)
+	}
 	c.session.End(nil)
 	c.at, c.session = nil, nil
 	c.once.moves = append(c.once.moves, move{c.w.now, c.once.cursor})
@@ -305,6 +308,9 @@ func (c *client) json(b []byte) {
 }
 
 func (c *client) frame(f wire.Frame) {
+	if bend := c.w.bend.frame; bend != nil && !bend(c, f) {
+		return
+	}
 	switch f := f.(type) {
 	case *wire.Subbed:
 		if c.form == session.FormBinary {

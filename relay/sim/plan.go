@@ -16,6 +16,9 @@ type Plan struct {
 	Cuts     bool          // partitions between relays
 	Slow     bool          // small logs and readers that dawdle
 	Grace    time.Duration // after which a silent relay is given up
+	Lull     time.Duration // after which its silence is told where there is no history; 0: that of the product
+	Forsaken bool          // one relay dies and does not come back, long before it is given up
+	Forged   bool          // cursors that name origins which never were
 	Kills    bool          // relays die without a word and come back as new origins, with their stores
 	Torn     bool          // and what was on its way to the disk is gone
 	Fleeting bool          // channels without history: shards are followed when they are needed
@@ -49,6 +52,11 @@ func PlanOf(seed uint64) Plan {
 	}
 	p.Brief = p.Fleeting && seed%7 < 3
 	p.Apart = seed%7 > 4
+	p.Forged = seed%2 == 0
+	if p.Forsaken = p.Fleeting && seed%3 == 1; p.Forsaken {
+		p.Kills, p.Torn = false, false
+		p.Grace, p.Lull = time.Hour, 2*time.Second
+	}
 	if kind == 3 || kind == 6 {
 		p.Slow = true
 	}
@@ -59,7 +67,9 @@ func PlanOf(seed uint64) Plan {
 }
 
 // Calm reports whether nothing in the plan can lose a message.
-func (p Plan) Calm() bool { return p.Loss == 0 && !p.Cuts && !p.Slow && !p.Kills && !p.Brief }
+func (p Plan) Calm() bool {
+	return p.Loss == 0 && !p.Cuts && !p.Slow && !p.Kills && !p.Brief && !p.Forsaken
+}
 
 // Durable reports whether every message of the plan must arrive: relays die, but
 // the network and the disks are whole. What is told as lost must come all the same.

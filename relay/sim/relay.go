@@ -51,7 +51,7 @@ func (r *relay) boot(entries int) {
 	}
 	cfg := node.Config{
 		Origin: origin(), NewOrigin: origin, Now: r.clock, Table: table, Waker: r, Bus: r,
-		Window: window, Grace: w.Grace,
+		Window: window, Grace: w.Grace, Lull: w.Lull,
 	}
 	if !w.Fleeting {
 		cfg.Store = r.store
@@ -130,6 +130,17 @@ func (r *relay) kill(entries int) {
 	if !r.up || w.calm || w.Fleeting && !w.remembered(r) {
 		return
 	}
+	r.die()
+	w.after(w.between(50*time.Millisecond, 2*time.Second), func() {
+		r.boot(entries)
+		w.trace("%d relay %d is back", w.now-start, r.i)
+		w.pump()
+	})
+}
+
+// die ends a relay without a word.
+func (r *relay) die() {
+	w := r.w
 	w.trace("%d relay %d is killed", w.now-start, r.i)
 	for _, c := range w.clients {
 		if c.at == r {
@@ -141,11 +152,6 @@ func (r *relay) kill(entries int) {
 	if w.Torn {
 		r.store.kill(w.rand.IntN(4))
 	}
-	w.after(w.between(50*time.Millisecond, 2*time.Second), func() {
-		r.boot(entries)
-		w.trace("%d relay %d is back", w.now-start, r.i)
-		w.pump()
-	})
 }
 
 // remembered reports whether some other relay has been there for long enough to

@@ -36,6 +36,7 @@ type World struct {
 	settled  int  // messages from here on must be received: a gap is no excuse
 	failures []string
 	trace    func(format string, args ...any)
+	bend     bend
 }
 
 // sent is one published message.
@@ -129,6 +130,15 @@ func New(p Plan) *World {
 			for range 1 + w.rand.IntN(2) {
 				w.after(w.between(time.Second, p.For-2*time.Second), func() { r.kill(entries) })
 			}
+		}
+	}
+	if p.Forsaken {
+		r := w.relays[w.rand.IntN(len(w.relays))]
+		w.after(w.between(2*time.Second, p.For-2*time.Second), r.die)
+	}
+	if p.Forged {
+		for range 5 {
+			w.after(w.between(2*time.Second, p.For), w.forge)
 		}
 	}
 	for i := range p.Clients {
