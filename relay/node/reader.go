@@ -92,6 +92,7 @@ func (n *Node) Ready(shard uint8) bool {
 // had given them up that neither they nor this one have heard of, and that may be gone.
 // All that they said until now was told as lost; what they say from now on is given.
 func (n *Node) Awake(p *position.Position) {
+	newest := p.Newest()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for i := 0; i < len(p.Bases()); i++ {
@@ -109,7 +110,7 @@ func (n *Node) Awake(p *position.Position) {
 			continue
 		default: // what is under way here, the reader may have had elsewhere
 			now = o.ticking(now)
-			now = max(now, min(p.Newest(), now+awakeMargin)) &^ 1
+			now = max(now, min(newest, now+awakeMargin)) &^ 1
 		}
 		p.Forget(o.id)
 		p.Raise(o.id, now)
