@@ -225,7 +225,7 @@ func (m *Mesh) compare(name string) {
 	off, offset := one.off, one.Offset
 	ms.mu.Unlock()
 	if off {
-		m.cfg.Logger.Warn("mesh: a node's clock differs from ours: what it says is older or newer here by that much, and windows shrink", "member", name, "offset", offset.Round(time.Millisecond))
+		m.cfg.Logger.Warn("mesh: a node's clock differs from ours: ages are told by the clock of who stamped a message", "member", name, "offset", offset.Round(time.Millisecond))
 	} else {
 		m.cfg.Logger.Info("mesh: a node's clock agrees with ours again", "member", name)
 	}

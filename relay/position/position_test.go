@@ -186,3 +186,36 @@ func TestTrackerDropsRepeatsAndKeepsPlaces(t *testing.T) {
 		t.Errorf("after the origin's end: %+v", p)
 	}
 }
+
+// What no node has named for an hour is dropped, whether it has ended or was known to
+// nobody: a cursor does not grow with every restart.
+func TestTrackerForgets(t *testing.T) {
+	tr := NewTracker()
+	var begin Position
+	begin.Raise(1, 100)
+	begin.Raise(2, 101)
+	begin.Raise(3, End)
+	for _, sub := range []string{"a.b", "a.c"} {
+		if err := tr.Subscribed(sub, begin.Cursor()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, step := range []struct {
+		tick uint64
+		want int
+	}{{1000, 3}, {forgotten + 1000, 3}, {forgotten + 1002, 1}, {2 * forgotten, 1}} {
+		var p Position
+		p.Raise(1, step.tick)
+		if err := tr.Progress(p.Cursor()); err != nil {
+			t.Fatal(err)
+		}
+		for _, sub := range []string{"a.b", "a.c"} {
+			if q, _ := Parse(tr.Cursor(sub)); len(q.Bases()) != step.want {
+				t.Errorf("%s at %d: %+v", sub, step.tick, q.Bases())
+			}
+		}
+	}
+	if len(tr.named) != 1 {
+		t.Errorf("%d are remembered", len(tr.named))
+	}
+}

@@ -15,7 +15,7 @@ import (
 // that is cut right behind one is told again.
 type Tracker struct {
 	subs  map[string]*tracked
-	ended map[Origin]uint64 // when an origin that has ended was last named, by the newest tick
+	named map[Origin]uint64 // when progress last named an origin, by the newest tick
 }
 
 type tracked struct {
@@ -24,7 +24,9 @@ type tracked struct {
 }
 
 // NewTracker returns a tracker without subscriptions.
-func NewTracker() *Tracker { return &Tracker{subs: make(map[string]*tracked)} }
+func NewTracker() *Tracker {
+	return &Tracker{subs: make(map[string]*tracked), named: make(map[Origin]uint64)}
+}
 
 // Subscribed records where the stream of a subscription begins: the cursor of
 // its subbed frame, or one that the application kept. An empty cursor leaves
@@ -87,27 +89,30 @@ func (t *Tracker) Progress(cursor string) error {
 	return nil
 }
 
-// forgotten is how long an origin that has ended stays in positions after the
-// last node that named it, in microseconds.
+// forgotten is how long an origin stays in positions after a node last named it, in
+// microseconds.
 const forgotten = 3600e6
 
-// forget drops origins that ended and that no node names any more: they are
-// older than any history.
+// forget drops origins that no node names any more: they ended long ago, or were known
+// to nobody, and are older than any history.
 func (t *Tracker) forget(p *Position) {
 	now := p.Newest()
+	var over []Origin
 	for _, e := range t.subs {
 		e.pos.bases = slices.DeleteFunc(e.pos.bases, func(b Base) bool {
-			if b.Tick != End {
-				return false
+			at, seen := t.named[b.Origin]
+			if _, named := p.base(b.Origin); named || !seen {
+				t.named[b.Origin], at = now, now
 			}
-			if _, named := p.base(b.Origin); named || t.ended[b.Origin] == 0 {
-				if t.ended == nil {
-					t.ended = make(map[Origin]uint64)
-				}
-				t.ended[b.Origin] = now
+			if at+forgotten < now {
+				over = append(over, b.Origin)
+				return true
 			}
-			return t.ended[b.Origin]+forgotten < now
+			return false
 		})
+	}
+	for _, o := range over {
+		delete(t.named, o)
 	}
 }
 
