@@ -1,9 +1,6 @@
 package position
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // Tracker keeps the positions of a client's subscriptions from what the server
 // sends, so that each has a cursor at any moment (PROTOCOL §3.3). It is for
@@ -99,20 +96,20 @@ func (t *Tracker) forget(p *Position) {
 	now := p.Newest()
 	var over []Origin
 	for _, e := range t.subs {
-		e.pos.bases = slices.DeleteFunc(e.pos.bases, func(b Base) bool {
+		for _, b := range e.pos.bases {
 			at, seen := t.named[b.Origin]
 			if _, named := p.base(b.Origin); named || !seen {
-				t.named[b.Origin], at = now, now
-			}
-			if at+forgotten < now {
+				t.named[b.Origin] = now
+			} else if at+forgotten < now {
 				over = append(over, b.Origin)
-				return true
 			}
-			return false
-		})
+		}
 	}
 	for _, o := range over {
 		delete(t.named, o)
+		for _, e := range t.subs {
+			e.pos.Forget(o)
+		}
 	}
 }
 
