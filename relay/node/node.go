@@ -122,7 +122,8 @@ type Node struct {
 	counts    Counts
 	notes     []Note // for the next Tick
 
-	heard, guessed spread // clocks of other origins
+	clocks  spread // of other origins that are heard, against this node's
+	guesses spread // and of those that others tell of
 }
 
 // New makes a node.

@@ -56,8 +56,8 @@ func (n *Node) seeLocked(o *origin, tick, now uint64) {
 		o.odd = true
 		n.noteLocked(Note{Kind: NoteClock, Origin: o.id, For: off})
 	}
-	if ahead > n.heard.fastest || ahead < n.heard.slowest {
-		n.heard.add(ahead)
+	if ahead > n.clocks.fastest || ahead < n.clocks.slowest {
+		n.clocks.add(ahead)
 		n.spreadLocked()
 	}
 }
@@ -70,26 +70,26 @@ func (n *Node) guessLocked(o *origin, tick, now uint64) {
 	}
 	if ahead := int64(tick - now); o.guess == 0 || ahead > o.guess {
 		o.guess = ahead
-		n.guessed.add(ahead)
+		n.guesses.add(ahead)
 		n.spreadLocked()
 	}
 }
 
 func (n *Node) spreadLocked() {
-	n.apart.Store(n.heard.width())
-	n.guessed.add(n.heard.fastest)
-	n.guessed.add(n.heard.slowest)
-	n.reach.Store(n.guessed.width())
+	n.apart.Store(n.clocks.width())
+	n.guesses.add(n.clocks.fastest)
+	n.guesses.add(n.clocks.slowest)
+	n.reach.Store(n.guesses.width())
 }
 
 // compareLocked measures anew how far clocks are apart.
 func (n *Node) compareLocked() {
-	n.heard, n.guessed = spread{}, spread{}
+	n.clocks, n.guesses = spread{}, spread{}
 	for _, o := range n.origins {
 		if o.skew.seen {
-			n.heard.add(o.skew.ahead())
+			n.clocks.add(o.skew.ahead())
 		} else {
-			n.guessed.add(o.guess)
+			n.guesses.add(o.guess)
 		}
 	}
 	n.spreadLocked()
