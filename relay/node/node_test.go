@@ -123,14 +123,25 @@ func TestReadersKeepALog(t *testing.T) {
 
 func TestIdsAreBounded(t *testing.T) {
 	c := &clock{now: 1000}
-	n := newNode(c, Config{IDs: 100})
+	var notes []Note
+	n := newNode(c, Config{IDs: 100, Observe: func(of Note) { notes = append(notes, of) }})
 	for i := range 10_000 {
 		n.Publish(pub("a.b", fmt.Sprint(i), 1))
 	}
 	if u := n.Usage(); u.IDs > 100 {
 		t.Errorf("%d ids", u.IDs)
 	}
-	if r := n.Publish(pub("a.b", "9999", 1)); !r.Dup {
+	if n.Tick(); n.Counts().Forgotten != 9900 || len(notes) != 1 || notes[0].Kind != NoteForgotten || notes[0].Count != 9900 {
+		t.Errorf("%d counted, noted %+v", n.Counts().Forgotten, notes)
+	}
+	for i := range 100 {
+		c.now += 2_000_000
+		n.Publish(pub("a.b", fmt.Sprint("late", i), 1))
+	}
+	if n.Counts().Forgotten > 10_000-20 {
+		t.Errorf("%d counted, although ids had run out", n.Counts().Forgotten)
+	}
+	if r := n.Publish(pub("a.b", "late99", 1)); !r.Dup {
 		t.Error("the newest id is not known")
 	}
 }

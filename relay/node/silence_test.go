@@ -164,3 +164,20 @@ func TestSilenceIsWaitedOutWithHistory(t *testing.T) {
 		t.Errorf("%d entries, told %+v", len(entries(n)), lossesOf(n))
 	}
 }
+
+// A hole of an origin that is long silent is asked for ever more rarely.
+func TestALongSilentOriginIsAskedForRarely(t *testing.T) {
+	c := &clock{now: 1e15}
+	w := &wires{}
+	n := newNode(c, Config{Bus: w, Standing: standing(), Grace: time.Hour, Window: time.Hour})
+	started(n, 7)
+	n.OnMark(Mark{Origin: 7, Tick: 1e15, Heads: map[uint8]uint64{shardA: 5}})
+	c.pass(n, 2*time.Second)
+	early := len(w.asked)
+	c.pass(n, 2*time.Minute)
+	w.asked = nil
+	c.pass(n, time.Minute)
+	if early < 8 || len(w.asked) > 14 || len(w.asked) < 10 {
+		t.Errorf("asked %d times in 2 s, later %d in a minute", early, len(w.asked))
+	}
+}

@@ -297,3 +297,74 @@ func TestAPageTellsWhatIsLost(t *testing.T) {
 		}
 	}
 }
+
+// A cursor says that this node has ended, as another thought that is gone: the client
+// goes on from now, with the cursor that it is given, and so does a page.
+func TestWhoLivesIsNotOver(t *testing.T) {
+	for _, own := range []bool{false, true} {
+		for _, form := range []Form{FormSSE, FormBinary} {
+			g := newStage(t, nil)
+			publish := func(what string) {
+				g.now = g.now.Add(time.Millisecond)
+				g.node.Publish(node.Publication{Msg: wire.Msg{Channel: "a.b", Data: []byte(what)}})
+			}
+			publish("before")
+			var p position.Position
+			p.Raise(7, position.End)
+			h := &wire.Hello{Subs: []wire.Sub{{Channel: "a.b"}}}
+			if h.Cursor = p.Cursor(); own && form == FormBinary {
+				h.Cursor, h.Subs[0].Cursor = "", h.Cursor
+			}
+			q := g.open(form)
+			if ce := q.s.Receive(h); ce != nil {
+				t.Fatal(ce)
+			}
+			publish("after")
+			g.mark()
+			got := string(q.s.Fill(nil, 1<<20))
+			if strings.Contains(got, "before") || !strings.Contains(got, "after") {
+				t.Errorf("own cursor %v, form %d: %q", own, form, got)
+			}
+			if form == FormBinary {
+				tracker := position.NewTracker()
+				for _, f := range g.comes(form, p.Cursor(), "a.b").frames() {
+					if f, ok := f.(*wire.Subbed); ok {
+						tracker.Subscribed("a.b", f.Cursor)
+					}
+				}
+				if !tracker.Message("a.b", "a.b", position.Stamp{Origin: 7, Tick: g.micros() + 2}) {
+					t.Error("the client drops what it is given")
+				}
+			}
+			page, err := g.host.History(&identity.Identity{}, "", &wire.History{Channel: "a.b", Cursor: p.Cursor()})
+			if next, _ := position.Parse(page.Cursor); err != nil || next.Done(7, 0, nil) == position.End {
+				t.Errorf("a page leads to %+v, %v", next, err)
+			}
+		}
+	}
+}
+
+// A subscription is not told what was lost before it was made: who begins has lost
+// nothing, and who resumes is told when it does.
+func TestALossBeforeASubscriptionIsNotItsOwn(t *testing.T) {
+	for _, form := range []Form{FormSSE, FormBinary} {
+		g := newPair(t, nil, 0)
+		g.a.Tick()
+		g.hand()
+		first := g.comes(form, "", "a.b")
+		g.hand()
+		first.gaps(t)
+		idle := g.open(form)
+		if ce := idle.s.Receive(&wire.Hello{}); ce != nil {
+			t.Fatal(ce)
+		}
+		g.node.OnAnswer(node.Answer{To: 2, Origin: 1, Shard: position.Shard("a"), Authoritative: true, Floor: 5, FloorTick: g.micros()})
+		idle.s.Receive(&wire.Sub{Channel: "a.b"})
+		if gaps, _ := idle.gaps(t); len(gaps) != 0 {
+			t.Errorf("form %d: who begins is told %+v", form, gaps)
+		}
+		if gaps, _ := first.gaps(t); len(gaps) != 1 {
+			t.Errorf("form %d: who was there is told %+v", form, gaps)
+		}
+	}
+}
