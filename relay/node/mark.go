@@ -47,7 +47,7 @@ func (n *Node) OnMark(k Mark) {
 	if o == nil || k.Tick == 0 { // it claims nothing
 		return
 	}
-	n.seeLocked(o, k.Tick, n.nowLocked())
+	n.seeLocked(o, k.Tick, o.heard)
 	o.closed = o.closed || k.Closed
 	for _, id := range k.Known {
 		n.meetLocked(id)

@@ -252,7 +252,7 @@ func (n *Node) OnMessage(m log.Message) {
 	if o == nil {
 		return
 	}
-	n.seeLocked(o, m.Stamp.Tick, n.nowLocked())
+	n.seeLocked(o, m.Stamp.Tick, o.heard)
 	if !n.interest[m.Shard] {
 		return
 	}
@@ -311,7 +311,7 @@ func (n *Node) unholdLocked(o *origin, st *stream) {
 // another stamp was published twice, where one node did not know of the other: of
 // all its copies the log holds the one that came first.
 func (n *Node) admitLocked(o *origin, st *stream, m log.Message) {
-	n.guessLocked(o, m.Stamp.Tick, n.nowLocked())
+	n.guessLocked(o, m.Stamp.Tick)
 	before := st.headTick
 	st.head, st.headTick = m.SSeq, m.Stamp.Tick
 	e := &log.Entry{Message: m, Born: o.born(m.Stamp.Tick)}

@@ -64,11 +64,11 @@ func (n *Node) seeLocked(o *origin, tick, now uint64) {
 
 // guessLocked takes in a tick of an origin that was not heard itself: its clock shows
 // at least that. It may be behind, or what it said be old.
-func (n *Node) guessLocked(o *origin, tick, now uint64) {
+func (n *Node) guessLocked(o *origin, tick uint64) {
 	if o.skew.seen {
 		return
 	}
-	if ahead := int64(tick - now); o.guess == 0 || ahead > o.guess {
+	if ahead := int64(tick - n.nowLocked()); o.guess == 0 || ahead > o.guess {
 		o.guess = ahead
 		n.guesses.add(ahead)
 		n.spreadLocked()
