@@ -10,9 +10,15 @@ import (
 // Clocks that differ by minutes lose nothing and repeat nothing: order is per
 // origin, and positions name origins. It is said in the log and as a metric.
 func TestClocksThatDiffer(t *testing.T) {
+	for _, off := range []time.Duration{2 * time.Minute, 30 * time.Minute} { // together less than the window, and far more
+		t.Run(off.String(), func(t *testing.T) { clocksThatDiffer(t, off) })
+	}
+}
+
+func clocksThatDiffer(t *testing.T, off time.Duration) {
 	w := prepare(t, "a", "b", "c")
 	a, b, c := w.nodes["a"], w.nodes["b"], w.nodes["c"]
-	a.ahead, c.ahead = 2*time.Minute, -2*time.Minute // together less than the window
+	a.ahead, c.ahead = off, -off
 	all := []*regionNode{a, b, c}
 	for _, n := range all {
 		n.start()
