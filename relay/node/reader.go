@@ -1,8 +1,6 @@
 package node
 
-import (
-	"github.com/chappe-relay/chappe/relay/position"
-)
+import "github.com/chappe-relay/chappe/relay/position"
 
 // Base lifts p to what this node vouches for: for each origin the tick up to
 // which everything in the given shards has been in the logs before this call.
@@ -219,19 +217,16 @@ func (n *Node) Gone(p *position.Position, shards func(yield func(uint8) bool)) (
 // reached is the tick up to which nothing of an origin is lost in some shards by its
 // end: what was lost before is told as holes.
 func (o *origin) reached(shards func(yield func(uint8) bool)) uint64 {
-	tick := position.End
 	if shards == nil {
 		return 0
 	}
+	tick := position.End
 	for shard := range shards {
-		if st := o.streams[shard]; st != nil {
-			tick = min(tick, st.headTick)
-		} else {
-			tick = 0
+		st := o.streams[shard]
+		if st == nil {
+			return 0
 		}
-	}
-	if tick == position.End {
-		return 0
+		tick = min(tick, st.headTick)
 	}
 	return tick
 }
