@@ -59,6 +59,9 @@ func (s *store) recall(n *node.Node) (missing uint64) {
 		}
 		return lives[o]
 	}
+	for o := range s.own { // the file that lists them is written before a life begins
+		life(o)
+	}
 	tick := func(r record) uint64 {
 		if r.message != nil {
 			return r.message.Stamp.Tick
