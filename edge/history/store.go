@@ -2,7 +2,9 @@ package history
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -61,6 +63,7 @@ func (c Config) filled() Config {
 type Store struct {
 	// Static after Open.
 	cfg    Config
+	held   *os.File // the lock
 	wake   chan struct{}
 	reads  chan struct{} // a place per fetch that is served
 	ledger ledger
@@ -85,9 +88,10 @@ type disk struct {
 	js jetstream.JetStream
 }
 
-// Open opens the store in its directory. A directory that cannot be read is put
-// aside, logged and counted, and a new one is begun: what was in it is asked of
-// the other nodes, and what they do not have is told as lost.
+// Open opens the store in its directory. Of what is there, only what cannot be a
+// store is put aside, logged and counted: the other nodes are asked for what was in
+// it, and what they do not have is told as lost. A directory that is not ready in
+// time, is in use (ErrLocked) or may not be read is an error: it may be whole.
 func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg.filled(), wake: make(chan struct{}, 1), reads: make(chan struct{}, 4),
@@ -97,22 +101,42 @@ func Open(cfg Config) (*Store, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("history: %w", err)
 	}
-	err := s.open()
-	if err == nil {
-		return s, nil
-	}
-	streams := filepath.Join(cfg.Dir, "jetstream")
-	aside := streams + time.Now().UTC().Format(".damaged-20060102-150405.000")
-	s.cfg.Logger.Error("history cannot be read and is put aside", "err", err, "aside", aside)
-	s.counts.damaged.Add(1)
-	if err := os.Rename(streams, aside); err != nil {
+	var err error
+	if s.held, err = lock(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("history: %w", err)
 	}
-	if err := s.open(); err != nil {
+	if err = s.putAside(); err == nil {
+		err = s.open()
+	}
+	if err != nil {
+		s.held.Close()
 		return nil, fmt.Errorf("history: %w", err)
 	}
 	return s, nil
 }
+
+// putAside renames what is no directory of streams, where one should be.
+func (s *Store) putAside() error {
+	dir := filepath.Join(s.cfg.Dir, "jetstream")
+	for _, d := range []string{dir, filepath.Join(dir, account), filepath.Join(dir, account, "streams")} {
+		switch info, err := os.Stat(d); {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return err
+		case !info.IsDir():
+			aside := dir + time.Now().UTC().Format(".damaged-20060102-150405.000")
+			s.counts.damaged.Add(1)
+			s.cfg.Logger.Error("history is damaged and is put aside", "not a directory", d, "aside", aside)
+			return os.Rename(dir, aside)
+		}
+	}
+	return nil
+}
+
+// account is where the embedded server keeps the streams of whoever connects
+// without a name.
+const account = "$G"
 
 // open opens the directory, again if need be. Reads that are under way in one that
 // was open fail, and are asked again.
@@ -134,7 +158,10 @@ func (s *Store) open() error {
 }
 
 // Close ends the store. Run has ended before, or was never called.
-func (s *Store) Close() { s.disk.Load().Close() }
+func (s *Store) Close() {
+	s.disk.Load().Close()
+	s.held.Close()
+}
 
 func streamName(o position.Origin) string { return fmt.Sprintf("H%016x", uint64(o)) }
 

@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -43,16 +42,25 @@ func OpenDisk(o DiskOptions) (*Disk, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	s.SetLoggerV2(&natsLog{log: logger, refused: new(atomic.Uint64), last: make(map[string]time.Time)}, false, false, false)
-	go s.Start() // Shutdown waits for all it starts
+	said := &natsLog{log: logger, refused: new(atomic.Uint64), last: make(map[string]time.Time)}
+	s.SetLoggerV2(said, false, false, false)
 	d := &Disk{server: s}
-	if !s.ReadyForConnections(diskTimeout) {
+	started := make(chan struct{})
+	go func() { // where nothing listens, Start returns when all is read, or cannot be
+		s.Start()
+		close(started)
+	}()
+	late := time.NewTimer(diskTimeout)
+	defer late.Stop()
+	select {
+	case <-started:
+	case <-late.C:
 		d.Close()
-		return nil, fmt.Errorf("disk %s: not ready", o.Dir)
+		return nil, fmt.Errorf("disk %s: not read after %s: the disk is slow, or holds more than it can bring back in that time", o.Dir, diskTimeout)
 	}
-	if !s.JetStreamEnabled() {
+	if why := said.why(); why != "" {
 		d.Close()
-		return nil, fmt.Errorf("disk %s: %w", o.Dir, errors.New("the server does not take it"))
+		return nil, fmt.Errorf("disk %s: %s", o.Dir, why)
 	}
 	if d.conn, err = nats.Connect("", nats.InProcessServer(s), nats.Name("history"), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond)); err != nil {
 		d.Close()

@@ -16,8 +16,9 @@ type natsLog struct {
 	log     *slog.Logger
 	refused *atomic.Uint64 // links that were not let in, here or there
 
-	mu   sync.Mutex
-	last map[string]time.Time
+	mu    sync.Mutex
+	last  map[string]time.Time
+	fatal string // why the server does not start
 }
 
 // quiet is how long a line of the same format is not repeated.
@@ -52,6 +53,19 @@ func (l *natsLog) say(level slog.Level, format string, args []any) {
 func (l *natsLog) Noticef(format string, args ...any) { l.say(slog.LevelDebug, format, args) }
 func (l *natsLog) Warnf(format string, args ...any)   { l.say(slog.LevelWarn, format, args) }
 func (l *natsLog) Errorf(format string, args ...any)  { l.say(slog.LevelWarn, format, args) }
-func (l *natsLog) Fatalf(format string, args ...any)  { l.say(slog.LevelError, format, args) }
 func (l *natsLog) Debugf(string, ...any)              {}
 func (l *natsLog) Tracef(string, ...any)              {}
+
+func (l *natsLog) Fatalf(format string, args ...any) {
+	l.mu.Lock()
+	l.fatal = fmt.Sprintf(format, args...)
+	l.mu.Unlock()
+	l.say(slog.LevelError, format, args)
+}
+
+// why returns the last words of a server that did not start; "" if it did.
+func (l *natsLog) why() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fatal
+}
