@@ -75,11 +75,11 @@ func (k *keep) recall(ctx context.Context, r *relay.Relay) error {
 }
 
 // run writes until ctx ends. The relay has ended before: its last word is kept.
-func (k *keep) run(ctx context.Context, r *relay.Relay) error {
+func (k *keep) run(ctx context.Context) error {
 	if k == nil {
 		return nil
 	}
-	return k.Run(ctx, r.Node().Self)
+	return k.Run(ctx)
 }
 
 func (k *keep) close() {

@@ -149,7 +149,7 @@ func (n *Node) Run(ctx context.Context) error {
 	keeping, release := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer release(nil)
 	kept.Go(func() {
-		if err := n.keep.run(keeping, n.core); err != nil {
+		if err := n.keep.run(keeping); err != nil {
 			failed <- err
 		}
 	})

@@ -149,7 +149,7 @@ type MeshPeer struct {
 // History is the store on disk.
 type History struct {
 	Store      bool     `yaml:"store" default:"true" doc:"Keep the messages of namespaces with history in the data directory, so that they outlive the process: this node's own, and a copy of what every other node of the mesh says. Without it they are in memory only, and a publisher can have no acknowledgement but local."`
-	Size       Size     `yaml:"size" default:"1GiB" min:"16MiB" doc:"Bytes on disk for what one node says in one life. The oldest go first; so do those older than the longest age of a namespace, and a quarter of an hour."`
+	Size       Size     `yaml:"size" default:"1GiB" min:"16MiB" doc:"Bytes on disk for what one node says in one life. The oldest go first; so do those older than the longest age of a namespace, and a quarter of an hour. To find them takes up to 2 MiB of memory per GiB, besides memory."`
 	Sync       bool     `yaml:"sync" default:"false" doc:"Wait for the disk itself (fsync) before a message counts as stored: it then outlives a loss of power, and writing is several times slower. Without it a message that is stored outlives the process, and the disk has it within two minutes."`
 	AckTimeout Duration `yaml:"ack_timeout" default:"5s" min:"100ms" max:"1m" doc:"How long a publisher that asked for stored or replicated waits before it is told that the outcome is not known."`
 }

@@ -139,12 +139,6 @@ func parseRecord(k kind, body []byte, of lane) (*item, error) {
 	return nil, nil // of a later version
 }
 
-// lane is one shard of one origin.
-type lane struct {
-	origin position.Origin
-	shard  uint8
-}
-
 // item is one thing to keep: exactly one of the three.
 type item struct {
 	message *log.Message

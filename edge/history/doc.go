@@ -11,12 +11,19 @@
 //	subject  h.<origin>.<shard>    a batch of records of one shard, in order
 //	         h.<origin>.end        the life is over; the last sseq of each shard
 //
-// Messages are batched: what is said within a few milliseconds is one write, and
-// one index entry in memory. A batch names its origin and shard and has a
-// checksum: files that were swapped or damaged bring nothing false. What the
-// store should have and has not shows as a hole in the numbers of a shard: it is
-// told to readers as a gap, logged and counted.
+// Messages are batched: what is said within a few milliseconds is one write. A
+// batch names its origin and shard and has a checksum: files that were swapped or
+// damaged bring nothing false. What the store should have and has not shows as a
+// hole in the numbers of a shard: it is told to readers as a gap, logged and
+// counted.
 //
-// Goroutines: Run owns the only writer. Save, Lose and End append to a bounded
-// queue; Fetch reads on a few goroutines of its own.
+// In memory each lane (a shard of an origin) knows which of its numbers are on the
+// disk, in runs without a hole: 40 bytes for up to 64 KiB or 128 batches, whichever
+// is less. What was given to the store and is neither there nor on its way never
+// will be: that is what acknowledgements and the answers to other nodes go by. A
+// message is acknowledged for its own number, never for a later one.
+//
+// Goroutines: Run owns the only writer, and the ledger's rounds. Save, Lose and End
+// append to a bounded queue; Fetch reads on a few goroutines of its own. Run waits
+// for all of them.
 package history

@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/chappe-relay/chappe/relay/log"
 	"github.com/chappe-relay/chappe/relay/node"
@@ -21,72 +22,138 @@ func (s *Store) Fetch(q node.Fetch, a node.Answer, deliver func(node.Answer)) {
 		s.counts.busy.Add(1)
 		return
 	}
-	go func() {
-		defer func() { <-s.reads }()
+	if !s.begin(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
-		defer cancel()
-		s.complete(ctx, q, &a)
-		if a.Authoritative || len(a.Messages) > 0 {
+		err := s.complete(ctx, q, &a)
+		cancel()
+		<-s.reads // before the answer: it may lead to the next question
+		if err == nil {
 			deliver(a)
 		}
-	}()
-}
-
-// complete fills an answer with what is on the disk after q.After.
-func (s *Store) complete(ctx context.Context, q node.Fetch, a *node.Answer) {
-	of := lane{q.Origin, q.Shard}
-	total, after := 0, q.After
-	for total < fetchBytes {
-		s.mu.Lock()
-		x := s.laneLocked(of)
-		ref, ok := x.after(after)
-		var oldest batchRef
-		if len(x.batches) > 0 {
-			oldest = x.batches[0]
-		}
-		s.mu.Unlock()
-		if !ok {
-			return
-		}
-		b, err := s.disk.Load().read(ctx, of.origin, ref.seq, of.subject(), 1)
-		if err == nil && (len(b) == 0 || b[0].seq != ref.seq) {
-			err = errGone
-		}
-		if err == nil {
-			err = parseBatch(b[0].data, of, func(it *item) {
-				if m := it.message; m != nil && m.SSeq > after {
-					a.Messages = append(a.Messages, *m)
-					total += len(m.Data) + 256
-				}
-			})
-		}
-		switch {
-		case errors.Is(err, errGone):
-			s.mu.Lock()
-			x.drop(ref.seq + 1)
-			s.mu.Unlock()
-		case err != nil:
-			if !errors.Is(err, errBatch) {
-				return // the disk, for now
-			}
-			s.counts.damaged.Add(1)
-			s.cfg.Logger.Error("history: a batch is damaged", "origin", of.origin.String(), "shard", of.shard, "err", err)
-		default:
-			if len(a.Messages) > 0 {
-				a.Floor, a.FloorTick = oldest.first-1, 0
-				if a.Floor > 0 {
-					a.FloorTick = oldest.firstTick - 1
-				}
-			}
-			s.counts.fetched.Add(1)
-		}
-		after = ref.last
+	}) {
+		<-s.reads
 	}
 }
 
-// messages is for tests: what a lane holds.
-func (s *Store) messages(ctx context.Context, of lane) []log.Message {
-	a := node.Answer{}
-	s.complete(ctx, node.Fetch{Origin: of.origin, Shard: of.shard}, &a)
-	return a.Messages
+// errNotYet says that what follows is on its way to the disk.
+var errNotYet = errors.New("not yet on the disk")
+
+// complete fills an answer with what is on the disk after q.After. The floor that
+// it came with, of what memory no longer has, stays only where there is nothing: then
+// all up to it is gone for good. With messages the floor is right before the first
+// of them if what is missing there is gone for good, and else it is q.After: what
+// waits for the disk is not gone.
+func (s *Store) complete(ctx context.Context, q node.Fetch, a *node.Answer) error {
+	of := lane{q.Origin, q.Shard}
+	after, left := q.After, fetchBytes
+	for left > 0 {
+		r, ok := s.runAfter(of, after)
+		if !ok {
+			break
+		}
+		err := s.readRun(ctx, of, r, after, &left, func(m *log.Message) { a.Messages = append(a.Messages, *m) })
+		if err != nil {
+			return err
+		}
+		after = r.last
+	}
+	if len(a.Messages) == 0 {
+		if a.Floor > q.After && !s.lost(of, q.After+1, a.Floor) {
+			return errNotYet
+		}
+		return nil
+	}
+	first := &a.Messages[0]
+	a.Floor, a.FloorTick = q.After, 0
+	if first.SSeq > q.After+1 && s.lost(of, q.After+1, first.SSeq-1) {
+		a.Floor, a.FloorTick = first.SSeq-1, first.Stamp.Tick-1
+	}
+	return nil
+}
+
+// runAfter returns the first run with anything beyond a number.
+func (s *Store) runAfter(of lane, n uint64) (run, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.knownLocked(of)
+	if x == nil {
+		return run{}, false
+	}
+	i := x.from(n + 1)
+	if i == len(x.runs) {
+		return run{}, false
+	}
+	return x.runs[i], true
+}
+
+// lost reports whether none of some numbers is on the disk or on its way there.
+func (s *Store) lost(of lane, first, last uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.knownLocked(of)
+	return x == nil || len(x.within(first, last)) == 0 && !x.comes(first, last)
+}
+
+// fetchBatches is how many batches are read with one question.
+const fetchBatches = 64
+
+// readRun yields what a run has beyond a number, in order, until left bytes are
+// used up. What it should have and has not is taken out of the index.
+func (s *Store) readRun(ctx context.Context, of lane, r run, after uint64, left *int, yield func(*log.Message)) error {
+	var absent spans
+	next := max(after+1, r.first)
+	seq := r.seq
+	for seq <= r.until && *left > 0 {
+		batches, err := s.disk.Load().read(ctx, of.origin, seq, of.subject(), fetchBatches, fetchBytes)
+		if errors.Is(err, errGone) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		for _, b := range batches {
+			if seq = b.seq + 1; b.seq > r.until || *left <= 0 {
+				break
+			}
+			s.counts.fetched.Add(1)
+			if err := parseBatch(b.data, of, func(it *item) {
+				m := it.message
+				if m == nil || m.SSeq < next || m.SSeq > r.last {
+					return
+				}
+				absent.add(next, m.SSeq-1)
+				next = m.SSeq + 1
+				*left -= len(m.Data) + 256
+				yield(m)
+			}); err != nil {
+				s.damage(of.origin, fmt.Errorf("at %d: %w", b.seq, err))
+			}
+		}
+	}
+	if *left > 0 {
+		absent.add(next, r.last)
+	}
+	if len(absent) > 0 {
+		s.absent(ctx, of, r, absent)
+	}
+	return nil
+}
+
+// absent takes numbers of a run out of the index: the disk has dropped them for age
+// or size, or has lost them.
+func (s *Store) absent(ctx context.Context, of lane, r run, numbers spans) {
+	js, err := s.disk.Load().js.Stream(ctx, streamName(of.origin))
+	if err != nil {
+		return // for now
+	}
+	if js.CachedInfo().State.FirstSeq < r.seq {
+		s.damage(of.origin, fmt.Errorf("%d messages of shard %d are not where they were written", numbers.count(), of.shard))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.knownLocked(of); x != nil {
+		for _, one := range numbers {
+			x.remove(one.first, one.last)
+		}
+	}
 }

@@ -2,7 +2,7 @@ package history
 
 import (
 	"context"
-	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,47 +12,52 @@ import (
 	"github.com/chappe-relay/chappe/relay/wire"
 )
 
-// ledger knows how far lanes are stored, here and elsewhere, for as long as
-// somebody waits.
+// ledger knows who waits for messages to be stored, here and elsewhere.
 type ledger struct {
 	store *Store
 	ask   chan struct{}
 
 	mu      sync.Mutex
-	waiting map[lane][]*wait   // publishers here
-	asked   map[lane][]inquiry // other nodes, whose publishers wait for us
-	n       int                // of waiting and asked
-	unasked map[lane]bool      // others are to be asked about
+	waiting map[lane][]*wait    // publishers here
+	asked   map[lane][]*inquiry // other nodes, whose publishers wait for us: one each
+	n       int                 // of waiting and asked
+	closed  bool
 }
 
 // wait is a publisher's.
 type wait struct {
-	sseq       uint64
-	replicated bool
-	done       func(*wire.Err)
-	timer      *time.Timer
+	sseq        uint64
+	here, there bool // what is no longer waited for: this disk, one in another region
+	done        func(*wire.Err)
+	timer       *time.Timer
 }
 
-// inquiry is another node's.
+// inquiry is another node's: which of these numbers are stored here?
 type inquiry struct {
 	from  position.Origin
-	sseq  uint64
+	of    span
 	until time.Time
 }
 
 const (
 	// maxWaits bounds who waits. More are told to come back.
 	maxWaits = 1 << 16
-	// askEvery is how often other nodes are asked, while somebody waits.
-	askEvery = 20 * time.Millisecond
+	// askEvery is how often other nodes are asked again: a note may be lost.
+	askEvery = 200 * time.Millisecond
+	// gather is how long those who begin to wait are collected into one note.
+	gather = 20 * time.Millisecond
+	// maxTold bounds the notes that answer one.
+	maxTold = 8
+)
 
-	topicWant = "history.want" // origin | shard | sseq: tell me when you have it stored
-	topicHave = "history.have" // origin | shard | sseq: I have
+var (
+	errUnknown = &wire.Err{Code: wire.CodeAckTimeout, Text: "not known whether it is kept; publish it again with the same id"}
+	errDropped = &wire.Err{Code: wire.CodeNotStored, Text: "published and not kept: the store takes no more; publish it again with the same id", Retry: 250}
 )
 
 func (l *ledger) init(s *Store) {
 	l.store, l.ask = s, make(chan struct{}, 1)
-	l.waiting, l.asked, l.unasked = make(map[lane][]*wait), make(map[lane][]inquiry), make(map[lane]bool)
+	l.waiting, l.asked = make(map[lane][]*wait), make(map[lane][]*inquiry)
 }
 
 // Check implements session.Ledger.
@@ -62,6 +67,8 @@ func (s *Store) Check(replicated bool) *wire.Err {
 		return &wire.Err{Code: wire.CodeUnsupported, Text: "there is no other region: ack is local or stored"}
 	case s.failing.Load():
 		return &wire.Err{Code: wire.CodeOverloaded, Text: "the store cannot be written now", Retry: 1000}
+	case s.full():
+		return &wire.Err{Code: wire.CodeOverloaded, Text: "the store is behind", Retry: 250}
 	}
 	return nil
 }
@@ -70,127 +77,156 @@ func (s *Store) Check(replicated bool) *wire.Err {
 func (s *Store) Await(r node.Receipt, replicated bool, done func(*wire.Err)) {
 	l := &s.ledger
 	of := lane{r.Stamp.Origin, r.Shard}
-	w := &wait{sseq: r.SSeq, replicated: replicated, done: done}
 	s.counts.acks.Add(1)
-	if !replicated && s.storedAt(of) >= r.SSeq {
+	is := s.fateOf(of, r.SSeq)
+	w := &wait{sseq: r.SSeq, here: is == kept, there: !replicated, done: done}
+	switch {
+	case is == gone:
+		s.counts.unkept.Add(1)
+		go done(errDropped)
+		return
+	case w.here && w.there:
 		go done(nil)
 		return
 	}
-	l.mu.Lock()
-	if l.n >= maxWaits {
-		l.mu.Unlock()
-		go done(&wire.Err{Code: wire.CodeAckTimeout, Text: "too many wait: not known whether it is kept"})
+	if !l.add(of, w) {
+		go done(errUnknown)
 		return
 	}
-	l.n++
-	l.waiting[of] = append(l.waiting[of], w)
-	w.timer = time.AfterFunc(s.cfg.Ack, func() { l.expire(of, w) })
-	if replicated {
-		l.unasked[of] = true
-	}
-	l.mu.Unlock()
-	if replicated {
-		select {
-		case l.ask <- struct{}{}:
-		default:
-		}
-		return
-	}
-	s.urgent.Store(true)
-	if at := s.storedAt(of); at >= r.SSeq { // it was written meanwhile
-		l.stored(of, at)
+	if is != kept && s.fateOf(of, r.SSeq) == kept { // it was written meanwhile
+		l.stored(of, []span{{r.SSeq, r.SSeq}})
 	}
 }
 
-func (s *Store) storedAt(of lane) uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if x := s.lanes[of]; x != nil {
-		return x.stored
+func (l *ledger) add(of lane, w *wait) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || l.n >= maxWaits {
+		return false
 	}
-	return 0
+	l.n++
+	l.waiting[of] = append(l.waiting[of], w)
+	w.timer = time.AfterFunc(l.store.cfg.Ack, func() { l.expire(of, w) })
+	l.hurryLocked()
+	if !w.there {
+		l.wake()
+	}
+	return true
 }
+
+func (l *ledger) wake() {
+	select {
+	case l.ask <- struct{}{}:
+	default:
+	}
+}
+
+// hurryLocked makes the store write at once while somebody waits for it.
+func (l *ledger) hurryLocked() { l.store.urgent.Store(len(l.waiting)+len(l.asked) > 0) }
 
 // expire ends a wait without an answer.
 func (l *ledger) expire(of lane, w *wait) {
 	l.mu.Lock()
-	found := false
-	for i, one := range l.waiting[of] {
-		if one == w {
-			l.waiting[of] = append(l.waiting[of][:i:i], l.waiting[of][i+1:]...)
-			found = true
-			break
-		}
-	}
-	if found {
-		l.forgetLocked(of, 1)
+	i := slices.Index(l.waiting[of], w)
+	if i >= 0 {
+		l.keepLocked(of, slices.Delete(l.waiting[of], i, i+1))
 	}
 	l.mu.Unlock()
-	if found {
+	if i >= 0 {
 		l.store.counts.timeouts.Add(1)
-		w.done(&wire.Err{Code: wire.CodeAckTimeout, Text: "not known whether it is kept; publish it again with the same id"})
+		w.done(errUnknown)
 	}
 }
 
-func (l *ledger) forgetLocked(of lane, n int) {
-	l.n -= n
-	if len(l.waiting[of]) == 0 {
+// keepLocked sets who still waits for a lane.
+func (l *ledger) keepLocked(of lane, left []*wait) {
+	l.n -= len(l.waiting[of]) - len(left)
+	if l.waiting[of] = left; len(left) == 0 {
 		delete(l.waiting, of)
-		delete(l.unasked, of)
 	}
-	if len(l.waiting) == 0 && len(l.asked) == 0 {
-		l.store.urgent.Store(false)
+	l.hurryLocked()
+}
+
+// close ends all waits: nobody will know.
+func (l *ledger) close() {
+	l.mu.Lock()
+	l.closed = true
+	var over []*wait
+	for _, ws := range l.waiting {
+		over = append(over, ws...)
+	}
+	clear(l.waiting)
+	clear(l.asked)
+	l.n = 0
+	l.hurryLocked()
+	l.mu.Unlock()
+	for _, w := range over {
+		w.timer.Stop()
+		w.done(errUnknown)
 	}
 }
 
-// stored tells who waits that a lane is on this disk up to a sseq.
-func (l *ledger) stored(of lane, sseq uint64) {
+// stored tells who waits that numbers of a lane are on this disk.
+func (l *ledger) stored(of lane, there []span) {
+	if len(there) == 0 {
+		return
+	}
 	l.mu.Lock()
-	done := l.releaseLocked(of, sseq, false)
-	var tell []inquiry
-	if qs, ok := l.asked[of]; ok {
-		kept := qs[:0]
-		for _, q := range qs {
-			if q.sseq <= sseq {
-				tell = append(tell, q)
-			} else if time.Now().Before(q.until) {
-				kept = append(kept, q)
+	done := l.releaseLocked(of, there, func(w *wait) { w.here = true })
+	type told struct {
+		to position.Origin
+		of span
+	}
+	var tell []told
+	left := l.asked[of][:0]
+	for _, q := range l.asked[of] {
+		for _, one := range there {
+			if one.first <= q.of.last && one.last >= q.of.first {
+				tell = append(tell, told{q.from, one})
 			}
 		}
-		l.n -= len(qs) - len(kept)
-		l.asked[of] = kept
-		if len(kept) == 0 {
-			delete(l.asked, of)
+		if there[len(there)-1].last < q.of.last {
+			left = append(left, q)
 		}
-		l.forgetLocked(of, 0)
 	}
+	l.askedLocked(of, left)
 	l.mu.Unlock()
 	finish(done)
-	told := make(map[position.Origin]bool)
-	for _, q := range tell {
-		if !told[q.from] {
-			told[q.from] = true
-			l.store.cfg.Peers.NoteTo(q.from, topicHave, noteOf(of, sseq))
-		}
+	for _, t := range tell {
+		l.store.cfg.Peers.NoteTo(t.to, topicHave, noteOf(of, t.of))
 	}
 }
 
-// releaseLocked takes out the waits that are over.
-func (l *ledger) releaseLocked(of lane, sseq uint64, replicated bool) (done []*wait) {
-	kept := l.waiting[of][:0]
-	for _, w := range l.waiting[of] {
-		if w.replicated == replicated && w.sseq <= sseq {
+// askedLocked sets who still asks about a lane.
+func (l *ledger) askedLocked(of lane, left []*inquiry) {
+	l.n -= len(l.asked[of]) - len(left)
+	clear(l.asked[of][len(left):])
+	if l.asked[of] = left; len(left) == 0 {
+		delete(l.asked, of)
+	}
+	l.hurryLocked()
+}
+
+// releaseLocked notes where messages are, and takes out the waits that are over.
+func (l *ledger) releaseLocked(of lane, there []span, note func(*wait)) (done []*wait) {
+	ws := l.waiting[of]
+	if len(ws) == 0 {
+		return nil
+	}
+	left := ws[:0]
+	for _, w := range ws {
+		if spans(there).has(w.sseq) {
+			note(w)
+		}
+		if w.here && w.there {
 			w.timer.Stop()
 			done = append(done, w)
 		} else {
-			kept = append(kept, w)
+			left = append(left, w)
 		}
 	}
-	if len(done) > 0 {
-		clear(l.waiting[of][len(kept):])
-		l.waiting[of] = kept
-		l.forgetLocked(of, len(done))
-	}
+	l.keepLocked(of, left)
+	clear(ws[len(left):])
 	return done
 }
 
@@ -200,53 +236,81 @@ func finish(done []*wait) {
 	}
 }
 
-// run asks other nodes while somebody waits for them.
+// run asks other nodes while somebody waits for them, and forgets who no longer
+// does.
 func (l *ledger) run(ctx context.Context) {
+	again := time.NewTicker(askEvery)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-again.C:
+			l.lapse(time.Now())
 		case <-l.ask:
 		}
-		l.mu.Lock()
-		wants := make(map[lane]uint64)
-		for of := range l.unasked {
-			for _, w := range l.waiting[of] {
-				if w.replicated {
-					wants[of] = max(wants[of], w.sseq)
-				}
-			}
-		}
-		clear(l.unasked)
-		l.mu.Unlock()
-		for of, sseq := range wants {
-			l.store.cfg.Peers.Note(topicWant, noteOf(of, sseq))
+		for of, wanted := range l.wanted() {
+			l.store.cfg.Peers.Note(topicWant, noteOf(of, wanted))
 		}
 		select {
 		case <-ctx.Done():
-			return
-		case <-time.After(askEvery):
-		}
-		// A note may be lost: what is still waited for is asked again.
-		l.mu.Lock()
-		for of, ws := range l.waiting {
-			for _, w := range ws {
-				if w.replicated {
-					l.unasked[of] = true
-				}
-			}
-		}
-		again := len(l.unasked) > 0
-		l.mu.Unlock()
-		if again {
-			time.AfterFunc(10*askEvery, func() {
-				select {
-				case l.ask <- struct{}{}:
-				default:
-				}
-			})
+		case <-time.After(gather):
 		}
 	}
+}
+
+// wanted returns what other nodes are to be asked about.
+func (l *ledger) wanted() map[lane]span {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make(map[lane]span)
+	for of, ws := range l.waiting {
+		for _, w := range ws {
+			if w.there {
+				continue
+			}
+			one, ok := out[of]
+			if !ok {
+				one = span{w.sseq, w.sseq}
+			}
+			out[of] = span{min(one.first, w.sseq), max(one.last, w.sseq)}
+		}
+	}
+	return out
+}
+
+// lapse drops the inquiries whose time is over.
+func (l *ledger) lapse(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for of, qs := range l.asked {
+		left := qs[:0]
+		for _, q := range qs {
+			if now.Before(q.until) {
+				left = append(left, q)
+			}
+		}
+		l.askedLocked(of, left)
+	}
+}
+
+// inquire notes that another node asks: about all that it waits for in the lane.
+func (l *ledger) inquire(of lane, from position.Origin, wanted span) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	until := time.Now().Add(l.store.cfg.Ack)
+	for _, q := range l.asked[of] {
+		if q.from == from {
+			q.of, q.until = wanted, until
+			return
+		}
+	}
+	if l.closed || l.n >= maxWaits {
+		return
+	}
+	l.n++
+	l.asked[of] = append(l.asked[of], &inquiry{from, wanted, until})
+	l.hurryLocked()
 }
 
 // OnNote takes in what another node told. It reports whether the topic is of the
@@ -255,51 +319,42 @@ func (s *Store) OnNote(from mesh.Member, region, topic string, body []byte) bool
 	if topic != topicWant && topic != topicHave {
 		return false
 	}
-	of, sseq, ok := parseNote(body)
-	if !ok || s.cfg.Peers == nil {
-		return true
-	}
-	l := &s.ledger
-	if topic == topicHave {
-		if from.Region == region {
-			return true // the same region may be lost as a whole
-		}
+	of, about, ok := parseNote(body)
+	switch {
+	case !ok || s.cfg.Peers == nil:
+	case from.Region == region: // it may be lost as a whole
+	case topic == topicHave:
+		l := &s.ledger
 		l.mu.Lock()
-		done := l.releaseLocked(of, sseq, true)
+		done := l.releaseLocked(of, []span{about}, func(w *wait) { w.there = true })
 		l.mu.Unlock()
 		finish(done)
-		return true
-	}
-	if from.Region == region {
-		return true
-	}
-	if at := s.storedAt(of); at >= sseq {
-		s.cfg.Peers.NoteTo(from.Origin, topicHave, noteOf(of, at))
-		return true
-	}
-	l.mu.Lock()
-	if l.n < maxWaits {
-		l.n++
-		l.asked[of] = append(l.asked[of], inquiry{from.Origin, sseq, time.Now().Add(s.cfg.Ack)})
-	}
-	l.mu.Unlock()
-	s.urgent.Store(true)
-	if at := s.storedAt(of); at >= sseq {
-		l.stored(of, at)
+	default:
+		s.answer(from.Origin, of, about)
 	}
 	return true
 }
 
-func noteOf(of lane, sseq uint64) []byte {
-	b := binary.BigEndian.AppendUint64(nil, uint64(of.origin))
-	return binary.AppendUvarint(append(b, of.shard), sseq)
+// answer tells another node what is stored here of what it asks about, now and
+// when more of it is.
+func (s *Store) answer(to position.Origin, of lane, wanted span) {
+	there, more := s.known(of, wanted)
+	if more {
+		s.ledger.inquire(of, to, wanted)
+		there, _ = s.known(of, wanted) // some may have been written meanwhile
+	}
+	for _, one := range there[:min(len(there), maxTold)] {
+		s.cfg.Peers.NoteTo(to, topicHave, noteOf(of, one))
+	}
 }
 
-func parseNote(b []byte) (of lane, sseq uint64, ok bool) {
-	if len(b) < 10 {
-		return of, 0, false
+// known returns what of some numbers is on this disk, and whether more may come.
+func (s *Store) known(of lane, wanted span) (there []span, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.knownLocked(of)
+	if x == nil {
+		return nil, true
 	}
-	of = lane{position.Origin(binary.BigEndian.Uint64(b)), b[8]}
-	sseq, n := binary.Uvarint(b[9:])
-	return of, sseq, n > 0
+	return x.within(wanted.first, wanted.last), wanted.last > x.queued || x.comes(wanted.first, wanted.last)
 }

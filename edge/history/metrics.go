@@ -2,6 +2,7 @@ package history
 
 import (
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -11,7 +12,7 @@ type counters struct {
 	messages, batches, dropped, errors, reopened atomic.Uint64
 	fetched, busy, recalled, missing, damaged    atomic.Uint64
 	torn                                         atomic.Uint64
-	acks, timeouts                               atomic.Uint64
+	acks, timeouts, unkept                       atomic.Uint64
 }
 
 // Collector returns the store's metrics.
@@ -36,7 +37,9 @@ var (
 	descTorn     = descOf("torn_lives", "Earlier lives of this node, at the start, that had ended without a word.")
 	descAcks     = descOf("acks_total", "Acknowledgements that were waited for: stored and replicated.")
 	descTimeouts = descOf("ack_timeouts_total", "Acknowledgements that did not come in time.")
-	descQueue    = descOf("queue_bytes", "Bytes that wait to be written.")
+	descUnkept   = descOf("acks_unkept_total", "Acknowledgements that were refused: the message is in memory only.")
+	descQueue    = descOf("queue_bytes", "Bytes that wait to be written, or are on their way to the disk.")
+	descIndex    = descOf("index_bytes", "Memory that says where on the disk messages are.")
 	descUp       = descOf("up", "1 if the disk takes what is written.")
 )
 
@@ -49,6 +52,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for d, v := range map[*prometheus.Desc]*atomic.Uint64{
 		descMessages: &n.messages, descBatches: &n.batches, descDropped: &n.dropped, descErrors: &n.errors, descReopened: &n.reopened,
 		descFetched: &n.fetched, descBusy: &n.busy, descDamaged: &n.damaged, descAcks: &n.acks, descTimeouts: &n.timeouts,
+		descUnkept: &n.unkept,
 	} {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v.Load()))
 	}
@@ -56,12 +60,24 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	if c.s.failing.Load() {
 		up = 0
 	}
-	c.s.mu.Lock()
-	bytes := c.s.bytes
-	c.s.mu.Unlock()
+	bytes, index := c.s.usage()
 	ch <- prometheus.MustNewConstMetric(descRecalled, prometheus.GaugeValue, float64(n.recalled.Load()))
 	ch <- prometheus.MustNewConstMetric(descTorn, prometheus.GaugeValue, float64(n.torn.Load()))
 	ch <- prometheus.MustNewConstMetric(descMissing, prometheus.GaugeValue, float64(n.missing.Load()))
 	ch <- prometheus.MustNewConstMetric(descQueue, prometheus.GaugeValue, float64(bytes))
+	ch <- prometheus.MustNewConstMetric(descIndex, prometheus.GaugeValue, float64(index))
 	ch <- prometheus.MustNewConstMetric(descUp, prometheus.GaugeValue, up)
+}
+
+// usage returns the bytes that wait for the disk, and those of the index.
+func (s *Store) usage() (waiting, index int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, st := range s.streams {
+		index += int64(unsafe.Sizeof(*st))
+		for _, x := range st.each {
+			index += int64(unsafe.Sizeof(*x)) + int64(cap(x.runs))*int64(unsafe.Sizeof(run{}))
+		}
+	}
+	return s.bytes, index
 }

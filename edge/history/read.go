@@ -21,17 +21,14 @@ type record struct {
 
 var errGone = errors.New("no longer kept")
 
-// readBytes bounds one answer of the disk, about.
-const readBytes = 1 << 20
-
-// read returns up to n batches of a subject, at or after a stream sequence: one
-// question for all of them (JetStream's direct get, ADR-31). errGone says that there
-// is none, or that the first cannot be read. Fewer than n say that there are no more
-// or that the next cannot be read.
-func (d *disk) read(ctx context.Context, o position.Origin, seq uint64, subject string, n int) ([]record, error) {
+// read returns up to n batches of a subject, at or after a stream sequence, and of
+// about so many bytes: one question for all of them (JetStream's direct get, ADR-31).
+// errGone says that there is none, or that the first cannot be read. Fewer say that
+// there are no more or that the next cannot be read.
+func (d *disk) read(ctx context.Context, o position.Origin, seq uint64, subject string, n, bytes int) ([]record, error) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	ask, err := json.Marshal(map[string]any{"seq": seq, "next_by_subj": subject, "batch": n, "max_bytes": readBytes})
+	ask, err := json.Marshal(map[string]any{"seq": seq, "next_by_subj": subject, "batch": n, "max_bytes": bytes})
 	if err != nil {
 		return nil, err
 	}

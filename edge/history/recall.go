@@ -45,14 +45,15 @@ func (s *Store) Recall(ctx context.Context, n Recaller) error {
 		lives = append(lives, life)
 		tapes = append(tapes, t)
 		s.mu.Lock()
-		s.streams[o], s.ended[o] = true, own || end != nil
+		st := s.streamLocked(o)
+		st.own, st.made, st.ended, st.last = own, true, own || end != nil, info.State.LastSeq
 		s.mu.Unlock()
 	}
 	if err := list.Err(); err != nil {
 		return fmt.Errorf("history: list streams: %w", err)
 	}
 	lives = s.missed(lives)
-	slices.SortFunc(lives, func(a, b node.Life) int { return int(int64(a.Origin) - int64(b.Origin)) })
+	slices.SortFunc(lives, func(a, b node.Life) int { return cmp.Compare(a.Origin, b.Origin) })
 	messages := 0
 	missing := n.Recall(lives, func(message func(log.Message), lost func(node.Lost)) {
 		var q reel
@@ -162,13 +163,16 @@ func (t *tape) wind(ctx context.Context) bool {
 	return true
 }
 
-// batches is how many are read at a time.
-const batches = 512
+const (
+	// tapeBatches and tapeBytes are how much is read at a time.
+	tapeBatches = 512
+	tapeBytes   = 1 << 20
+)
 
 // readAhead reads the next batches. One that cannot be read is passed over: a log
 // line for all that stand together.
 func (s *Store) readAhead(ctx context.Context, t *tape) []record {
-	out, err := s.disk.Load().read(ctx, t.origin, t.next, "h.>", batches)
+	out, err := s.disk.Load().read(ctx, t.origin, t.next, "h.>", tapeBatches, tapeBytes)
 	if err == nil && len(out) > 0 {
 		t.harmed = false
 		return out
@@ -191,10 +195,8 @@ func (t *tape) load(m record) {
 		t.store.damage(t.origin, fmt.Errorf("at %d: subject %q", m.seq, m.subject))
 		return
 	}
-	ref := batchRef{seq: m.seq}
 	err := parseBatch(m.data, of, func(it *item) {
 		if it.end == nil {
-			ref.cover(it)
 			t.items = append(t.items, *it)
 		}
 	})
@@ -205,7 +207,9 @@ func (t *tape) load(m record) {
 	}
 	if len(t.items) > 0 {
 		t.store.mu.Lock()
-		t.store.laneLocked(of).add(ref)
+		x := t.store.laneLocked(of)
+		x.note(t.items, m.seq)
+		x.queued = x.top
 		t.store.mu.Unlock()
 	}
 }

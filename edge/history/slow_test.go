@@ -44,6 +44,34 @@ func (s stuck) PublishAsync(subject string, data []byte, opts ...jetstream.Publi
 	return l, nil
 }
 
+// hold makes the disk of a store stand still until it is released.
+func (r *rig) hold() (release func()) {
+	d, released := r.store.disk.Load(), make(chan struct{})
+	release = sync.OnceFunc(func() { close(released) })
+	r.t.Cleanup(release)
+	r.store.disk.Store(&disk{d.Disk, stuck{d.js, released}})
+	return release
+}
+
+// taken returns when the queue is empty: what was in it is on its way.
+func (r *rig) taken() {
+	r.t.Helper()
+	r.until("the queue is not taken", func() bool {
+		r.store.mu.Lock()
+		defer r.store.mu.Unlock()
+		return len(r.store.queue) == 0
+	})
+}
+
+func (r *rig) until(not string, ok func() bool) {
+	r.t.Helper()
+	for late := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			r.t.Fatalf("%s\n%s", not, r.logs.text.String())
+		}
+	}
+}
+
 // A disk that stands still: who waits for it is told that nobody knows, publishing
 // and reading go on without it, the queue is bounded and what does not fit is told
 // as lost; when it moves again, what was waiting is stored, each once.
@@ -52,12 +80,7 @@ func TestSlowDisk(t *testing.T) {
 	dir := t.TempDir()
 	a := live(t, dir, 1, func(c *Config) { c.Ack, c.Queue = 200*time.Millisecond, queue })
 	a.publish("h.one", 1)
-	d := a.store.disk.Load()
-	released := make(chan struct{})
-	release := sync.OnceFunc(func() { close(released) })
-	t.Cleanup(release)
-	a.store.disk.Store(&disk{d.Disk, stuck{d.js, released}})
-
+	release := a.hold()
 	said := 0
 	publish := func(n int) (last node.Receipt) {
 		for range n {
@@ -78,11 +101,7 @@ func TestSlowDisk(t *testing.T) {
 	if got := a.read("h.one"); len(got) != n+2 {
 		t.Errorf("%d of %d are delivered", len(got), n+2)
 	}
-	for until := time.Now().Add(30 * time.Second); !a.store.failing.Load(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(until) {
-			t.Fatal("nobody notices")
-		}
-	}
+	a.until("nobody notices", a.store.failing.Load)
 	dropped := a.store.counts.dropped.Load()
 	if dropped == 0 || dropped > n {
 		t.Errorf("%d did not fit", dropped)
@@ -94,11 +113,7 @@ func TestSlowDisk(t *testing.T) {
 		t.Errorf("%d bytes wait", waiting)
 	}
 	release()
-	for until := time.Now().Add(30 * time.Second); !a.logs.has("history is written again"); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(until) {
-			t.Fatalf("it does not heal:\n%s", a.logs.text.String())
-		}
-	}
+	a.until("it does not heal", func() bool { return a.logs.has("history is written again") })
 	if !a.logs.has("history cannot be written") || a.store.failing.Load() {
 		t.Error("the log says nothing")
 	}

@@ -1,15 +1,12 @@
 package history
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,11 +72,11 @@ type Store struct {
 
 	mu      sync.Mutex
 	queue   []item
-	bytes   int64
-	broken  bool // something was dropped, and not said yet
-	lanes   map[lane]*laneIndex
-	streams map[position.Origin]bool
-	ended   map[position.Origin]bool // nothing is written for them any more
+	bytes   int64 // in the queue, and on their way to the disk
+	broken  bool  // something was dropped, and not said yet
+	streams map[position.Origin]*stream
+	closed  bool           // nothing is begun any more
+	work    sync.WaitGroup // what was begun
 }
 
 // disk is an open directory.
@@ -95,7 +92,7 @@ type disk struct {
 func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg.filled(), wake: make(chan struct{}, 1), reads: make(chan struct{}, 4),
-		lanes: make(map[lane]*laneIndex), streams: make(map[position.Origin]bool), ended: make(map[position.Origin]bool),
+		streams: make(map[position.Origin]*stream),
 	}
 	s.ledger.init(s)
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
@@ -154,75 +151,84 @@ func (s *Store) open() error {
 		return err
 	}
 	s.disk.Store(&disk{d, js})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, st := range s.streams {
+		st.made = false // it is looked at again
+	}
 	return nil
 }
 
 // Close ends the store. Run has ended before, or was never called.
 func (s *Store) Close() {
+	s.settle()
 	s.disk.Load().Close()
 	s.held.Close()
 }
 
-func streamName(o position.Origin) string { return fmt.Sprintf("H%016x", uint64(o)) }
-
-func (l lane) subject() string { return fmt.Sprintf("h.%016x.%d", uint64(l.origin), l.shard) }
-
-func endSubject(o position.Origin) string { return fmt.Sprintf("h.%016x.end", uint64(o)) }
-
-// ownerKey is in a stream's metadata.
-const ownerKey = "node"
-
-// margin is how much longer than the window messages are kept on disk: clocks
-// differ, and a relay applies the window itself.
-const margin = 15 * time.Minute
-
-// ensure makes the stream of an origin.
-func (s *Store) ensure(ctx context.Context, o position.Origin, own bool) error {
+// Begin implements node.Store.
+func (s *Store) Begin(o position.Origin) {
 	s.mu.Lock()
-	known := s.streams[o]
-	s.mu.Unlock()
-	if known {
-		return nil
-	}
-	meta := map[string]string{}
-	if own {
-		meta[ownerKey] = s.cfg.Node
-		if err := s.born(o); err != nil {
-			return err
-		}
-	}
-	name := streamName(o)
-	_, err := s.disk.Load().js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: name, Subjects: []string{"h." + strings.TrimPrefix(name, "H") + ".>"},
-		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
-		MaxAge: s.cfg.Age + margin, MaxBytes: s.cfg.Size, MaxMsgs: -1, AllowDirect: true,
-		Duplicates: 100 * time.Millisecond, Metadata: meta,
-	})
-	if err != nil {
-		return fmt.Errorf("stream %s: %w", name, err)
-	}
-	s.mu.Lock()
-	s.streams[o] = true
-	s.mu.Unlock()
-	return nil
+	defer s.mu.Unlock()
+	s.streamLocked(o).own = true
 }
 
 // Save implements node.Store.
-func (s *Store) Save(m *log.Message) { s.put(item{message: m}) }
-
-// Lose implements node.Store.
-func (s *Store) Lose(l node.Lost) { s.put(item{lost: &l}) }
-
-// End implements node.Store.
-func (s *Store) End(e node.End) { s.put(item{end: &e}) }
-
-func (s *Store) put(it item) {
+func (s *Store) Save(m *log.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	x, n := s.laneLocked(lane{m.Stamp.Origin, m.Shard}), m.SSeq
+	if n <= x.queued { // given once more, or found elsewhere
+		if x.fate(n) == gone && s.putLocked(item{message: m}) {
+			x.again.add(n, n)
+		}
+		return
+	}
+	if s.putLocked(item{message: m}) {
+		x.drop(x.queued+1, n-1)
+	} else {
+		x.drop(x.queued+1, n)
+	}
+	x.queued = n
+}
+
+// Lose implements node.Store.
+func (s *Store) Lose(l node.Lost) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.putLocked(item{lost: &l})
+	x := s.laneLocked(lane{l.Origin, l.Shard})
+	x.drop(x.queued+1, l.SSeq)
+	x.queued = max(x.queued, l.SSeq)
+}
+
+// End implements node.Store.
+func (s *Store) End(e node.End) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.putLocked(item{end: &e})
+}
+
+// Kept implements node.Store.
+func (s *Store) Kept(o position.Origin, shard uint8, sseq uint64) bool {
+	return s.fateOf(lane{o, shard}, sseq) != gone
+}
+
+func (s *Store) fateOf(l lane, n uint64) fate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.knownLocked(l); x != nil {
+		return x.fate(n)
+	}
+	return coming
+}
+
+// putLocked queues an item, or drops it.
+func (s *Store) putLocked(it item) bool {
 	if s.bytes > s.cfg.Queue {
 		s.counts.dropped.Add(1)
 		s.broken = true
-		return
+		return false
 	}
 	s.queue = append(s.queue, it)
 	s.bytes += it.size()
@@ -232,25 +238,35 @@ func (s *Store) put(it item) {
 		default:
 		}
 	}
+	return true
 }
 
+// take empties the queue.
 func (s *Store) take() []item {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	q := s.queue
-	s.queue, s.bytes = nil, 0
-	if s.broken {
-		s.broken = false
+	q, broken := s.queue, s.broken
+	s.queue, s.broken = nil, false
+	s.mu.Unlock()
+	if broken {
 		s.cfg.Logger.Error("history: messages came faster than the disk takes them; they are in memory only", "dropped", s.counts.dropped.Load())
 	}
 	return q
 }
 
-// originOf reads the name of a stream.
-func originOf(name string) (position.Origin, bool) {
-	if len(name) != 17 || name[0] != 'H' {
-		return 0, false
+// full reports whether so much waits for the disk that more would hardly be kept.
+func (s *Store) full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bytes > s.cfg.Queue/2
+}
+
+// begin runs f beside the rest; false if the store is about to end.
+func (s *Store) begin(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
 	}
-	n, err := strconv.ParseUint(name[1:], 16, 64)
-	return position.Origin(n), err == nil
+	s.work.Go(f)
+	return true
 }

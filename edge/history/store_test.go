@@ -2,6 +2,7 @@ package history
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -12,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/chappe-relay/chappe/relay/identity"
 	"github.com/chappe-relay/chappe/relay/log"
@@ -77,7 +80,7 @@ func live(t testing.TB, dir string, origin position.Origin, tune ...func(*Config
 	ctx, stop := context.WithCancel(context.Background())
 	var run sync.WaitGroup
 	run.Go(func() {
-		if err := r.store.Run(ctx, r.node.Self); err != nil {
+		if err := r.store.Run(ctx); err != nil {
 			t.Error(err)
 		}
 	})
@@ -251,7 +254,7 @@ func TestFetchFromTheDisk(t *testing.T) {
 		a.store.Fetch(node.Fetch{Origin: 1, Shard: shard, After: after}, node.Answer{Origin: 1, Shard: shard, Authoritative: true, Floor: 1 << 40},
 			func(a node.Answer) { got <- a })
 		ans := <-got
-		if ans.Floor != 0 || len(ans.Messages) == 0 {
+		if ans.Floor > after || len(ans.Messages) == 0 {
 			t.Fatalf("after %d: floor %d, %d messages", after, ans.Floor, len(ans.Messages))
 		}
 		for _, m := range ans.Messages {
@@ -410,6 +413,11 @@ func TestTidy(t *testing.T) {
 	if _, err := js.Stream(t.Context(), streamName(1)); err == nil {
 		t.Error("the stream of a life that is over is kept for ever")
 	}
+	b.store.mu.Lock()
+	if b.store.streams[1] != nil || len(b.store.streams) != 1 {
+		t.Errorf("%d streams are remembered", len(b.store.streams))
+	}
+	b.store.mu.Unlock()
 	if all := b.store.births(); len(all) != 1 || all[0].origin != 2 {
 		t.Errorf("lives: %+v", all)
 	}
@@ -420,4 +428,69 @@ func TestTidy(t *testing.T) {
 	if got := c.read("h.one"); len(got) != 5 || c.store.counts.missing.Load() != 0 {
 		t.Errorf("%d messages, %d missing", len(got), c.store.counts.missing.Load())
 	}
+}
+
+// Files that are taken away while the store is open are noticed: what is written
+// would go nowhere, and be acknowledged.
+func TestFilesGoWhileItIsOpen(t *testing.T) {
+	dir := t.TempDir()
+	a := live(t, dir, 1)
+	first := a.publish("h.one", 100)
+	if err := os.RemoveAll(filepath.Join(dir, "jetstream", account)); err != nil {
+		t.Fatal(err)
+	}
+	if !a.store.tidy(t.Context()) {
+		t.Fatal("nobody notices")
+	}
+	a.store.again()
+	a.publish("h.one", 5)
+	if a.store.counts.damaged.Load() == 0 || !a.logs.has("went while the store was open") {
+		t.Error("nobody is told")
+	}
+	if a.store.Kept(1, first.Shard, first.SSeq) {
+		t.Error("what is gone counts as stored")
+	}
+	a.node.Close()
+	a.end()
+	b := live(t, dir, 2)
+	var p position.Position
+	p.Raise(1, 1)
+	if got := b.read("h.one"); len(got) != 5 || len(b.node.Losses(&p, position.Shard("h"))) == 0 {
+		t.Errorf("%d messages, told %v", len(got), b.node.Losses(&p, position.Shard("h")))
+	}
+}
+
+// refusing is a disk that does not take one stream.
+type refusing struct {
+	jetstream.JetStream
+	name string
+}
+
+func (r refusing) CreateOrUpdateStream(ctx context.Context, c jetstream.StreamConfig) (jetstream.Stream, error) {
+	if c.Name == r.name {
+		return nil, errors.New("not this one")
+	}
+	return r.JetStream.CreateOrUpdateStream(ctx, c)
+}
+
+// A stream that cannot be written holds up no other.
+func TestOneBadStream(t *testing.T) {
+	a := live(t, t.TempDir(), 1)
+	d := a.store.disk.Load()
+	a.store.disk.Store(&disk{d.Disk, refusing{d.js, streamName(9)}})
+	m := published("h.one", lane{9, position.Shard("h")}, 1)
+	a.store.Save(&m)
+	a.store.End(node.End{Origin: 9})
+	a.publish("h.one", 10)
+	a.store.End(node.End{Origin: 1})
+	a.until("another stream's end is not written", func() bool {
+		a.store.mu.Lock()
+		defer a.store.mu.Unlock()
+		return a.store.streams[1].ended
+	})
+	if !a.store.failing.Load() || !a.logs.has("not this one") {
+		t.Error("nobody is told")
+	}
+	a.store.disk.Store(d)
+	a.until("it is not written when it can be", func() bool { return a.store.fateOf(lane{9, m.Shard}, 1) == kept })
 }

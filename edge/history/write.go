@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -29,25 +29,28 @@ const (
 	tidyEvery = 30 * time.Second
 )
 
-// Run writes until ctx ends; then it writes what waits, and returns. It may be
-// called once. self returns the origin in use.
-func (s *Store) Run(ctx context.Context, self func() position.Origin) error {
+// Run writes until ctx ends; then it writes what waits, and returns when all that
+// the store has begun has ended. It may be called once.
+func (s *Store) Run(ctx context.Context) error {
+	defer s.settle()
 	tidy := time.NewTicker(tidyEvery)
 	defer tidy.Stop()
-	go s.ledger.run(ctx)
-	own := map[position.Origin]bool{}
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	asking.Go(func() { s.ledger.run(ctx) })
 	for {
 		select {
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 			defer cancel()
-			own[self()] = true
-			if left := s.write(last, s.take(), own); len(left) > 0 {
+			if left := s.write(last, s.take()); len(left) > 0 {
 				return fmt.Errorf("history: %d records could not be written", len(left))
 			}
 			return nil
 		case <-tidy.C:
-			s.tidy(ctx)
+			if s.tidy(ctx) {
+				s.again()
+			}
 		case <-s.wake:
 			if !s.urgent.Load() {
 				select {
@@ -55,32 +58,38 @@ func (s *Store) Run(ctx context.Context, self func() position.Origin) error {
 				case <-time.After(collect):
 				}
 			}
-			own[self()] = true
-			s.flush(ctx, s.take(), own)
+			s.flush(ctx, s.take())
 		}
 	}
 }
 
-// flush writes items, and goes on trying until they are written or ctx ends.
-// Meanwhile the queue fills, and what does not fit is dropped and counted.
-func (s *Store) flush(ctx context.Context, items []item, own map[position.Origin]bool) {
+// settle ends who waits, and waits for what was begun.
+func (s *Store) settle() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.ledger.close()
+	s.work.Wait()
+}
+
+// flush writes items, and goes on trying until they are written or ctx ends; what
+// comes meanwhile is tried with them, for another stream may be well. When the queue
+// is full, what does not fit is dropped and counted.
+func (s *Store) flush(ctx context.Context, items []item) {
 	opened := time.Now()
 	for {
-		if items = s.write(ctx, items, own); len(items) == 0 || ctx.Err() != nil {
+		if items = s.write(ctx, items); len(items) == 0 || ctx.Err() != nil {
 			break
 		}
 		if time.Since(opened) > reopen {
 			opened = time.Now()
-			if err := s.open(); err != nil {
-				s.cfg.Logger.Warn("history: the disk cannot be opened", "err", err)
-			} else {
-				s.counts.reopened.Add(1)
-			}
+			s.again()
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(retryWrite):
 		}
+		items = append(items, s.take()...)
 	}
 	if len(items) > 0 { // for the last write of Run
 		s.mu.Lock()
@@ -89,17 +98,25 @@ func (s *Store) flush(ctx context.Context, items []item, own map[position.Origin
 	}
 }
 
+// again opens the store again.
+func (s *Store) again() {
+	if err := s.open(); err != nil {
+		s.cfg.Logger.Warn("history: the disk cannot be opened", "err", err)
+	} else {
+		s.counts.reopened.Add(1)
+	}
+}
+
 // packet is one batch on its way.
 type packet struct {
 	lane  lane
 	items []item // in it
-	batch batchRef
 	ack   jetstream.PubAckFuture
 	err   error // it did not leave
 }
 
 // write puts items on the disk and returns those that did not get there.
-func (s *Store) write(ctx context.Context, items []item, own map[position.Origin]bool) (left []item) {
+func (s *Store) write(ctx context.Context, items []item) (left []item) {
 	if len(items) == 0 {
 		return nil
 	}
@@ -119,9 +136,10 @@ func (s *Store) write(ctx context.Context, items []item, own map[position.Origin
 	}
 	var packets []packet
 	var err error
+	behind := make(map[position.Origin]bool) // its end must wait
 	for _, l := range order {
-		if err = s.ensure(ctx, l.origin, own[l.origin]); err != nil {
-			left = append(left, byLane[l]...)
+		if eerr := s.ensure(ctx, l.origin); eerr != nil {
+			left, err, behind[l.origin] = append(left, byLane[l]...), eerr, true
 			continue
 		}
 		packets = s.send(packets, l, byLane[l])
@@ -130,22 +148,21 @@ func (s *Store) write(ctx context.Context, items []item, own map[position.Origin
 	for _, p := range packets {
 		seq, perr := p.await(ctx)
 		if perr != nil || failed[p.lane] {
-			failed[p.lane] = true
+			failed[p.lane], behind[p.lane.origin] = true, true
 			left = append(left, p.items...)
 			if err == nil {
 				err = perr
 			}
 			continue
 		}
-		p.batch.seq = seq
-		s.written(p)
+		s.written(&p, seq)
 	}
 	for _, it := range ends {
-		if len(left) > 0 {
-			left = append(left, it) // an end is after all else
+		if behind[it.end.Origin] {
+			left = append(left, it)
 			continue
 		}
-		if eerr := s.writeEnd(ctx, it, own); eerr != nil {
+		if eerr := s.writeEnd(ctx, it); eerr != nil {
 			left, err = append(left, it), eerr
 		}
 	}
@@ -175,14 +192,12 @@ func (s *Store) send(packets []packet, l lane, items []item) []packet {
 		b := beginBatch(nil, l)
 		var scratch []byte
 		n := 0
-		ref := batchRef{}
 		for n < len(items) && (n == 0 || len(b) < maxBatch) {
 			b, scratch = appendRecord(b, &items[n], scratch)
-			ref.cover(&items[n])
 			n++
 		}
 		ack, err := js.PublishAsync(l.subject(), sealBatch(b))
-		packets = append(packets, packet{lane: l, items: items[:n:n], batch: ref, ack: ack, err: err})
+		packets = append(packets, packet{l, items[:n:n], ack, err})
 		items = items[n:]
 	}
 	return packets
@@ -208,66 +223,38 @@ func (p *packet) await(ctx context.Context) (seq uint64, err error) {
 }
 
 // written notes a batch that is on the disk.
-func (s *Store) written(p packet) {
+func (s *Store) written(p *packet, seq uint64) {
 	s.mu.Lock()
-	x := s.laneLocked(p.lane)
-	x.add(p.batch)
-	stored := x.stored
+	s.streamLocked(p.lane.origin).last = seq
+	there := s.laneLocked(p.lane).note(p.items, seq)
+	s.doneLocked(p.items...)
 	s.mu.Unlock()
 	s.counts.batches.Add(1)
 	s.counts.messages.Add(uint64(len(p.items)))
-	s.ledger.stored(p.lane, stored)
+	s.ledger.stored(p.lane, there)
 }
 
-func (s *Store) writeEnd(ctx context.Context, it item, own map[position.Origin]bool) error {
+// doneLocked gives the room of items back.
+func (s *Store) doneLocked(items ...item) {
+	for i := range items {
+		s.bytes -= items[i].size()
+	}
+}
+
+func (s *Store) writeEnd(ctx context.Context, it item) error {
 	o := it.end.Origin
-	if err := s.ensure(ctx, o, own[o]); err != nil {
+	if err := s.ensure(ctx, o); err != nil {
 		return err
 	}
 	b, _ := appendRecord(beginBatch(nil, it.lane()), &it, nil)
-	_, err := s.disk.Load().js.Publish(ctx, endSubject(o), sealBatch(b))
-	if err == nil {
-		s.mu.Lock()
-		s.ended[o] = true
-		s.mu.Unlock()
+	ack, err := s.disk.Load().js.Publish(ctx, endSubject(o), sealBatch(b))
+	if err != nil {
+		return err
 	}
-	return err
-}
-
-// tidy forgets what the disk no longer keeps, and deletes streams of origins that
-// have ended and of which nothing is left. One that is only silent keeps its
-// stream: a new one would look as if its beginning were missing.
-func (s *Store) tidy(ctx context.Context) {
 	s.mu.Lock()
-	origins := make([]position.Origin, 0, len(s.streams))
-	for o := range s.streams {
-		origins = append(origins, o)
-	}
-	s.mu.Unlock()
-	slices.Sort(origins)
-	d := s.disk.Load()
-	for _, o := range origins {
-		stream, err := d.js.Stream(ctx, streamName(o))
-		if err != nil {
-			continue
-		}
-		st := stream.CachedInfo().State
-		s.mu.Lock()
-		for l, x := range s.lanes {
-			if l.origin == o {
-				x.drop(st.FirstSeq)
-			}
-		}
-		ended := s.ended[o]
-		s.mu.Unlock()
-		if ended && st.Msgs == 0 && st.LastSeq > 0 && d.js.DeleteStream(ctx, streamName(o)) == nil {
-			s.mu.Lock()
-			delete(s.streams, o)
-			delete(s.ended, o)
-			s.mu.Unlock()
-			if err := s.gone(o); err != nil {
-				s.cfg.Logger.Warn("history", "err", err)
-			}
-		}
-	}
+	defer s.mu.Unlock()
+	st := s.streamLocked(o)
+	st.ended, st.last = true, ack.Sequence
+	s.doneLocked(it)
+	return nil
 }

@@ -139,7 +139,7 @@ func New(cfg Config) *Node {
 	}
 	n.ids.init(n.cfg.IDs)
 	n.riseLocked(n.cfg.Now())
-	n.origins[n.self] = &origin{id: n.self, self: true}
+	n.beLocked(n.self)
 	n.alone = n.cfg.Bus == nil
 	if n.alone && n.cfg.Store != nil {
 		n.cfg.Bus = solo{} // former lives of this node are other origins
@@ -200,8 +200,7 @@ func (n *Node) Publish(p Publication) Receipt {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if p.ID != "" {
-		if r, ok := n.ids.find(idKey{p.Scope, p.Channel, p.ID}, n.nowLocked()); ok {
-			r.Dup = true
+		if r, ok := n.dupLocked(idKey{p.Scope, p.Channel, p.ID}); ok {
 			return r
 		}
 	}
@@ -257,9 +256,7 @@ func (n *Node) sendLocked(l *channelLog, m log.Message, ttl time.Duration) *log.
 func (n *Node) Published(scope, channel, id string) (Receipt, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	r, ok := n.ids.find(idKey{scope, channel, id}, n.nowLocked())
-	r.Dup = ok
-	return r, ok
+	return n.dupLocked(idKey{scope, channel, id})
 }
 
 // appendLocked puts an entry into the timeline: the log of its channel and

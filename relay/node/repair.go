@@ -23,10 +23,7 @@ func (n *Node) OnFetch(q Fetch) {
 	st := o.streams[q.Shard]
 	if st != nil {
 		a.Floor, a.FloorTick = st.floor()
-		i, _ := slices.BinarySearchFunc(st.repair, q.After+1, func(e *log.Entry, sseq uint64) int {
-			return int(int64(e.SSeq) - int64(sseq))
-		})
-		for _, e := range st.repair[i:] {
+		for _, e := range st.from(q.After + 1) {
 			if len(a.Messages) == maxAnswer {
 				break
 			}
@@ -36,10 +33,18 @@ func (n *Node) OnFetch(q Fetch) {
 	switch {
 	case n.cfg.Store != nil && n.cfg.Standing[q.Shard] && a.Floor > q.After: // more than repair holds
 		a.Messages = nil
-		n.cfg.Store.Fetch(q, a, n.cfg.Bus.Answer)
-	case a.Authoritative || len(a.Messages) > 0:
-		n.cfg.Bus.Answer(a)
+		n.cfg.Store.Fetch(q, a, n.answer)
+	default:
+		n.answer(a)
 	}
+}
+
+// from returns what is kept for repair from an sseq on.
+func (st *stream) from(sseq uint64) []*log.Entry {
+	i, _ := slices.BinarySearchFunc(st.repair, sseq, func(e *log.Entry, sseq uint64) int {
+		return int(int64(e.SSeq) - int64(sseq))
+	})
+	return st.repair[i:]
 }
 
 // OnAnswer takes in what a fetch brought.
@@ -257,7 +262,7 @@ func (n *Node) fenceLocked() {
 	if n.cfg.NewOrigin != nil {
 		n.self = n.cfg.NewOrigin()
 	}
-	n.origins[n.self] = &origin{id: n.self, self: true}
+	n.beLocked(n.self)
 	n.counts.Fenced++
 	n.noteLocked(Note{Kind: NoteFenced, Origin: old.id, Next: n.self})
 	for _, l := range n.logs {

@@ -12,11 +12,17 @@ import (
 // Its methods enqueue or drop, never block, and are called with the node's lock
 // held. What it is given of one origin and shard comes in order of sseq.
 type Store interface {
-	Save(m *log.Message) // m does not change any more
+	Begin(o position.Origin) // an origin of this node, before anything that it says
+	Save(m *log.Message)     // m does not change any more. What is stored already is passed over
 	Lose(l Lost)
 	End(e End)
-	// Fetch gives an answer to deliver, now or later: with messages that follow
-	// q.After if the store has any, and the floor below its oldest; else as it is.
+	// Kept reports whether a message that was given to Save is in the store or on
+	// its way there. It is not where Save found no room.
+	Kept(o position.Origin, shard uint8, sseq uint64) bool
+	// Fetch completes an answer and delivers it, later: with the messages that
+	// follow q.After, and the floor right before them; without any, as it is, if all
+	// up to its floor is gone for good. It delivers nothing where the store cannot
+	// say now: who asked asks again.
 	Fetch(q Fetch, a Answer, deliver func(Answer))
 }
 
@@ -144,6 +150,42 @@ func (n *Node) saveLocked(l *channelLog, m *log.Message) {
 		m = &place
 	}
 	n.cfg.Store.Save(m)
+}
+
+// beLocked makes an origin of this node.
+func (n *Node) beLocked(id position.Origin) {
+	n.origins[id] = &origin{id: id, self: true}
+	if n.cfg.Store != nil {
+		n.cfg.Store.Begin(id)
+	}
+}
+
+// answer sends what a store has completed.
+func (n *Node) answer(a Answer) {
+	if a.Authoritative || len(a.Messages) > 0 {
+		n.cfg.Bus.Answer(a)
+	}
+}
+
+// dupLocked returns the receipt of an id that was seen in the window. A message
+// that found no room in the store is given to it once more, if it is still here:
+// who publishes again wants it kept.
+func (n *Node) dupLocked(k idKey) (r Receipt, ok bool) {
+	if r, ok = n.ids.find(k, n.nowLocked()); !ok {
+		return r, false
+	}
+	r.Dup = true
+	o := n.origins[r.Stamp.Origin]
+	if n.cfg.Store == nil || o == nil || o.streams[r.Shard] == nil || n.cfg.Store.Kept(o.id, r.Shard, r.SSeq) {
+		return r, true
+	}
+	for _, e := range o.streams[r.Shard].from(r.SSeq) {
+		if e.SSeq == r.SSeq {
+			n.saveLocked(n.logLocked(k.channel), &e.Message)
+		}
+		break
+	}
+	return r, true
 }
 
 // Histories returns the shards in which channels with history lie, and the age up

@@ -28,15 +28,19 @@ func (w *wires) Detach(shard uint8)       { w.left = append(w.left, shard) }
 
 // shelf is a store that remembers what it was given.
 type shelf struct {
+	begun []position.Origin
 	saved []log.Message
 	lost  []Lost
 	ends  []End
+	full  map[uint64]bool // numbers for which there was no room
 }
 
-func (s *shelf) Save(m *log.Message)               { s.saved = append(s.saved, *m) }
-func (s *shelf) Lose(l Lost)                       { s.lost = append(s.lost, l) }
-func (s *shelf) End(e End)                         { s.ends = append(s.ends, e) }
-func (s *shelf) Fetch(Fetch, Answer, func(Answer)) {}
+func (s *shelf) Begin(o position.Origin)                        { s.begun = append(s.begun, o) }
+func (s *shelf) Save(m *log.Message)                            { s.saved = append(s.saved, *m) }
+func (s *shelf) Lose(l Lost)                                    { s.lost = append(s.lost, l) }
+func (s *shelf) End(e End)                                      { s.ends = append(s.ends, e) }
+func (s *shelf) Kept(_ position.Origin, _ uint8, n uint64) bool { return !s.full[n] }
+func (s *shelf) Fetch(Fetch, Answer, func(Answer))              {}
 
 var shardA = position.Shard("a")
 
@@ -245,5 +249,46 @@ func TestAShardIsLeft(t *testing.T) {
 	n.Peek("a.b", false)
 	if len(w.asked) == 0 || w.asked[0].After != 0 || n.Ready(shardA) {
 		t.Errorf("asked %+v", w.asked)
+	}
+}
+
+// A store hears of an origin of this node before of anything that it says: also of
+// one that follows a fence.
+func TestAStoreHearsWhoseItIs(t *testing.T) {
+	c := &clock{now: 1e15}
+	s := &shelf{}
+	n := newNode(c, Config{Bus: &wires{}, Store: s, Standing: standing(), NewOrigin: func() position.Origin { return 77 }})
+	n.Publish(pub("a.b", "", 1))
+	first := n.Self()
+	n.OnSealed(first)
+	n.Publish(pub("a.b", "", 1))
+	if len(s.begun) != 2 || s.begun[0] != first || s.begun[1] != 77 || s.saved[1].Stamp.Origin != 77 {
+		t.Errorf("begun %v", s.begun)
+	}
+}
+
+// What found no room in the store is given to it again when its publisher comes
+// again, wherever it was accepted.
+func TestPublishedAgainIsSavedAgain(t *testing.T) {
+	c := &clock{now: 1e15}
+	s := &shelf{full: map[uint64]bool{}}
+	table := namespace.NewTable(map[string]namespace.Options{"a": {History: true}})
+	n := newNode(c, Config{Bus: &wires{}, Store: s, Standing: standing(), Table: table})
+	started(n, 7)
+	n.OnMessage(from(7, 1, 1e15-10, "far"))
+	for _, id := range []string{"x", "y"} {
+		n.Publish(pub("a.b", id, 1))
+	}
+	n.Publish(pub("a.b", "x", 1))
+	if len(s.saved) != 3 {
+		t.Fatalf("saved %d: one that is kept, again", len(s.saved))
+	}
+	s.full[1] = true
+	n.Publish(pub("a.b", "x", 1))
+	n.Published("", "a.b", "y")
+	p := pub("a.b", "far", 1)
+	p.Scope = "u:"
+	if r := n.Publish(p); !r.Dup || len(s.saved) != 5 || s.saved[3].ID != "x" || s.saved[4].ID != "far" {
+		t.Errorf("saved %+v", s.saved[3:])
 	}
 }

@@ -19,11 +19,12 @@ const maxName = 64
 // Ledger knows how widely messages are kept. Its methods may be called from any
 // goroutine.
 type Ledger interface {
-	// Check refuses what cannot be had: CodeUnsupported.
+	// Check refuses what cannot be had: CodeUnsupported, or now: CodeOverloaded.
 	Check(replicated bool) *wire.Err
 	// Await calls done once, from any goroutine and never before it returns: with
 	// nil when the message is kept in this node's store, or with replicated also in
-	// one of another region; with CodeAckTimeout when that is not known in time.
+	// one of another region; with CodeAckTimeout when that is not known in time, and
+	// with CodeNotStored when it found no room.
 	Await(r node.Receipt, replicated bool, done func(*wire.Err))
 }
 

@@ -45,9 +45,7 @@ func (r *relay) boot(entries int) {
 	table := namespace.NewTable(map[string]namespace.Options{"*": opts})
 	origin := func() position.Origin {
 		r.lives++
-		o := position.Origin(uint64(r.i+1)<<56 | r.lives<<48 | w.rand.Uint64()>>16)
-		r.store.own[o] = true
-		return o
+		return position.Origin(uint64(r.i+1)<<56 | r.lives<<48 | w.rand.Uint64()>>16)
 	}
 	cfg := node.Config{
 		Origin: origin(), NewOrigin: origin, Now: r.clock, Table: table, Waker: r, Bus: r,
@@ -58,6 +56,15 @@ func (r *relay) boot(entries int) {
 		cfg.Standing, _ = node.Histories(table)
 	}
 	r.life++
+	life := r.life
+	r.store.later = func(do func()) {
+		w.after(time.Millisecond, func() {
+			if r.up && r.life == life {
+				do()
+				w.pump()
+			}
+		})
+	}
 	r.since = w.now
 	r.ready = false
 	r.gather(0)

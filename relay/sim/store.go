@@ -12,8 +12,9 @@ import (
 // store is a relay's disk: what was saved, in the order in which it was. It
 // outlives its relay, but for what was not yet written when that was killed.
 type store struct {
-	recs []record
-	own  map[position.Origin]bool
+	recs  []record
+	own   map[position.Origin]bool
+	later func(do func()) // in a moment, if the relay still lives
 }
 
 // record holds one of the three.
@@ -23,9 +24,13 @@ type record struct {
 	end     *node.End
 }
 
+func (s *store) Begin(o position.Origin) { s.own[o] = true }
+
 func (s *store) Save(m *log.Message) { s.recs = append(s.recs, record{message: m}) }
 func (s *store) Lose(l node.Lost)    { s.recs = append(s.recs, record{lost: &l}) }
 func (s *store) End(e node.End)      { s.recs = append(s.recs, record{end: &e}) }
+
+func (s *store) Kept(position.Origin, uint8, uint64) bool { return true }
 
 // Fetch answers with at most 64 messages: catching up takes several turns.
 func (s *store) Fetch(q node.Fetch, a node.Answer, deliver func(node.Answer)) {
@@ -37,9 +42,7 @@ func (s *store) Fetch(q node.Fetch, a node.Answer, deliver func(node.Answer)) {
 			a.Messages = append(a.Messages, *m)
 		}
 	}
-	if a.Authoritative || len(a.Messages) > 0 {
-		deliver(a)
-	}
+	s.later(func() { deliver(a) })
 }
 
 // has reports whether a message was saved under any of its stamps.

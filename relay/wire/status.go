@@ -23,7 +23,7 @@ func (c Code) Status() int {
 		return 413
 	case CodeRateLimited:
 		return 429
-	case CodeOverloaded, CodeDraining, CodeSlow, CodePlugin:
+	case CodeOverloaded, CodeDraining, CodeSlow, CodePlugin, CodeNotStored:
 		return 503
 	case CodeAckTimeout:
 		return 504

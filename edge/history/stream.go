@@ -1,0 +1,168 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/chappe-relay/chappe/relay/position"
+)
+
+// stream is what is known of one origin. Guarded by the store's lock.
+type stream struct {
+	own   bool   // a life of this node
+	made  bool   // its JetStream stream is there
+	ended bool   // its life is over
+	last  uint64 // the newest sequence that was written or read
+	lanes [position.Shards]*laneState
+}
+
+func (s *Store) streamLocked(o position.Origin) *stream {
+	st := s.streams[o]
+	if st == nil {
+		st = &stream{}
+		s.streams[o] = st
+	}
+	return st
+}
+
+func (s *Store) laneLocked(l lane) *laneState {
+	st := s.streamLocked(l.origin)
+	x := st.lanes[l.shard]
+	if x == nil {
+		x = &laneState{}
+		st.lanes[l.shard] = x
+	}
+	return x
+}
+
+// knownLocked returns what is known of a lane; nil: nothing.
+func (s *Store) knownLocked(l lane) *laneState {
+	if st := s.streams[l.origin]; st != nil {
+		return st.lanes[l.shard]
+	}
+	return nil
+}
+
+// each calls yield with the lanes there are.
+func (st *stream) each(yield func(uint8, *laneState) bool) {
+	for shard, x := range st.lanes {
+		if x != nil && !yield(uint8(shard), x) {
+			return
+		}
+	}
+}
+
+func streamName(o position.Origin) string { return fmt.Sprintf("H%016x", uint64(o)) }
+
+func (l lane) subject() string { return fmt.Sprintf("h.%016x.%d", uint64(l.origin), l.shard) }
+
+func endSubject(o position.Origin) string { return fmt.Sprintf("h.%016x.end", uint64(o)) }
+
+// originOf reads the name of a stream.
+func originOf(name string) (position.Origin, bool) {
+	if len(name) != 17 || name[0] != 'H' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(name[1:], 16, 64)
+	return position.Origin(n), err == nil
+}
+
+// ownerKey is in a stream's metadata.
+const ownerKey = "node"
+
+// margin is how much longer than the window messages are kept on disk: clocks
+// differ, and a relay applies the window itself.
+const margin = 15 * time.Minute
+
+// ensure makes the stream of an origin.
+func (s *Store) ensure(ctx context.Context, o position.Origin) error {
+	s.mu.Lock()
+	st := s.streamLocked(o)
+	made, own := st.made, st.own
+	s.mu.Unlock()
+	if made {
+		return nil
+	}
+	meta := map[string]string{}
+	if own {
+		meta[ownerKey] = s.cfg.Node
+		if err := s.born(o); err != nil {
+			return err
+		}
+	}
+	name := streamName(o)
+	js, err := s.disk.Load().js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name: name, Subjects: []string{"h." + strings.TrimPrefix(name, "H") + ".>"},
+		Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
+		MaxAge: s.cfg.Age + margin, MaxBytes: s.cfg.Size, MaxMsgs: -1, AllowDirect: true,
+		Duplicates: 100 * time.Millisecond, Metadata: meta,
+	})
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", name, err)
+	}
+	s.mu.Lock()
+	st.made = true
+	had, has := st.last, js.CachedInfo().State.LastSeq
+	if has < had {
+		st.last = has
+		for _, x := range st.each {
+			x.cut(has)
+		}
+	}
+	s.mu.Unlock()
+	if has < had {
+		s.damage(o, fmt.Errorf("batches %d to %d went while the store was open", has+1, had))
+	}
+	return nil
+}
+
+// tidy forgets what the disk no longer keeps, and deletes streams of origins that
+// have ended and of which nothing is left. One that is only silent keeps its
+// stream: a new one would look as if its beginning were missing. It reports whether
+// the files of a stream are gone: what is written goes nowhere then.
+func (s *Store) tidy(ctx context.Context) (broken bool) {
+	s.mu.Lock()
+	origins := make([]position.Origin, 0, len(s.streams))
+	for o := range s.streams {
+		origins = append(origins, o)
+	}
+	s.mu.Unlock()
+	slices.Sort(origins)
+	d := s.disk.Load()
+	for _, o := range origins {
+		js, err := d.js.Stream(ctx, streamName(o))
+		if err != nil {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(s.cfg.Dir, "jetstream", account, "streams", streamName(o))); errors.Is(err, fs.ErrNotExist) {
+			broken = true
+		}
+		state := js.CachedInfo().State
+		s.mu.Lock()
+		st := s.streamLocked(o)
+		for _, x := range st.each {
+			x.trim(state.FirstSeq)
+		}
+		over := st.ended && state.Msgs == 0 && state.LastSeq > 0
+		s.mu.Unlock()
+		if over && d.js.DeleteStream(ctx, streamName(o)) == nil {
+			s.mu.Lock()
+			delete(s.streams, o)
+			s.mu.Unlock()
+			if err := s.gone(o); err != nil {
+				s.cfg.Logger.Warn("history", "err", err)
+			}
+		}
+	}
+	return broken
+}
