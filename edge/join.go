@@ -175,32 +175,6 @@ func (j *join) wait(ctx context.Context) (missing []string) {
 	}
 }
 
-// catching is how long a node waits for what its peers have before it serves.
-const catching = 3 * time.Second
-
-// gather returns when the node has what those that it hears said before, or soon.
-func (j *join) gather(ctx context.Context) (behind int) {
-	if j == nil {
-		return 0
-	}
-	late := time.NewTimer(catching)
-	defer late.Stop()
-	look := time.NewTicker(20 * time.Millisecond)
-	defer look.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return 0
-		case <-late.C:
-			return behind
-		case <-look.C:
-		}
-		if behind = len(j.relay.Node().Behind()); behind == 0 {
-			return 0
-		}
-	}
-}
-
 // close ends a mesh that was never run.
 func (j *join) close() {
 	if j != nil {

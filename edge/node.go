@@ -161,7 +161,7 @@ func (n *Node) Run(ctx context.Context) error {
 			failed <- fmt.Errorf("relay: %w", err)
 		}
 	})
-	if behind := n.join.gather(ctx); behind > 0 {
+	if behind := n.gather(ctx); behind > 0 {
 		n.o.Logger.Warn("nodes whose history is not yet all here; serving what is", "nodes", behind)
 	}
 	serve := func(what string, s *http.Server, ln net.Listener) {
@@ -211,6 +211,34 @@ func (n *Node) Run(ctx context.Context) error {
 		err = cerr
 	}
 	return err
+}
+
+// catching is how long a node waits for what its peers and its own store have
+// before it serves.
+const catching = 3 * time.Second
+
+// gather returns when the node has what its store kept and what those that it hears
+// said before, or soon.
+func (n *Node) gather(ctx context.Context) (behind int) {
+	if n.core == nil || n.join == nil && n.keep == nil {
+		return 0
+	}
+	late := time.NewTimer(catching)
+	defer late.Stop()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		if behind = len(n.core.Node().Behind()); behind == 0 {
+			return 0
+		}
+		select {
+		case <-ctx.Done():
+			return 0
+		case <-late.C:
+			return behind
+		case <-look.C:
+		}
+	}
 }
 
 // drain sends the clients away.

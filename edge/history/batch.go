@@ -17,7 +17,7 @@ import (
 //	batch   = version u8 | CRC-32C of all that follows, 4 B | origin 8 B | shard u8 | record*
 //	record  = kind u8 | uvarint length | body
 //	message = mesh.AppendMessage
-//	lost    = uvarint sseq | uvarint tick
+//	lost    = uvarint sseq | uvarint tick | uvarint from
 //	end     = closed u8 | (shard u8 | uvarint sseq)*
 const (
 	version    = 1
@@ -69,6 +69,7 @@ func appendRecord(dst []byte, it *item, scratch []byte) (out, again []byte) {
 		k = kindLost
 		scratch = binary.AppendUvarint(scratch, it.lost.SSeq)
 		scratch = binary.AppendUvarint(scratch, it.lost.Tick)
+		scratch = binary.AppendUvarint(scratch, it.lost.From)
 	}
 	dst = append(dst, byte(k))
 	dst = binary.AppendUvarint(dst, uint64(len(scratch)))
@@ -112,15 +113,15 @@ func parseRecord(k kind, body []byte, of lane) (*item, error) {
 		}
 		return &item{message: &m}, nil
 	case kindLost:
-		sseq, w := binary.Uvarint(body)
-		if w <= 0 {
-			return nil, errBatch
+		l := node.Lost{Origin: of.origin, Shard: of.shard}
+		for _, field := range []*uint64{&l.SSeq, &l.Tick, &l.From} {
+			n, w := binary.Uvarint(body)
+			if w <= 0 {
+				return nil, errBatch
+			}
+			*field, body = n, body[w:]
 		}
-		tick, v := binary.Uvarint(body[w:])
-		if v <= 0 {
-			return nil, errBatch
-		}
-		return &item{lost: &node.Lost{Origin: of.origin, Shard: of.shard, SSeq: sseq, Tick: tick}}, nil
+		return &item{lost: &l}, nil
 	case kindEnd:
 		if len(body) == 0 {
 			return nil, errBatch

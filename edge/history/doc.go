@@ -14,8 +14,9 @@
 // Messages are batched: what is said within a few milliseconds is one write. A
 // batch names its origin and shard and has a checksum: files that were swapped or
 // damaged bring nothing false. What the store should have and has not shows as a
-// hole in the numbers of a shard: it is told to readers as a gap, logged and
-// counted.
+// hole in the numbers of a shard. It is logged, and asked of the other nodes; what
+// comes is written again, at the end of the stream, where the next start finds it.
+// What nobody has is told to readers as a gap and counted.
 //
 // In memory each lane (a shard of an origin) knows which of its numbers are on the
 // disk, in runs without a hole: 40 bytes for up to 64 KiB or 128 batches, whichever

@@ -42,7 +42,8 @@ var errNotYet = errors.New("not yet on the disk")
 // it came with, of what memory no longer has, stays only where there is nothing: then
 // all up to it is gone for good. With messages the floor is right before the first
 // of them if what is missing there is gone for good, and else it is q.After: what
-// waits for the disk is not gone.
+// waits for the disk is not gone. For an answer that is not authoritative only what
+// was lost before it came here is.
 func (s *Store) complete(ctx context.Context, q node.Fetch, a *node.Answer) error {
 	of := lane{q.Origin, q.Shard}
 	after, left := q.After, fetchBytes
@@ -65,7 +66,11 @@ func (s *Store) complete(ctx context.Context, q node.Fetch, a *node.Answer) erro
 	}
 	first := &a.Messages[0]
 	a.Floor, a.FloorTick = q.After, 0
-	if first.SSeq > q.After+1 && s.lost(of, q.After+1, first.SSeq-1) {
+	gone := s.never
+	if a.Authoritative {
+		gone = s.lost
+	}
+	if first.SSeq > q.After+1 && gone(of, q.After+1, first.SSeq-1) {
 		a.Floor, a.FloorTick = first.SSeq-1, first.Stamp.Tick-1
 	}
 	return nil
@@ -92,6 +97,18 @@ func (s *Store) lost(of lane, first, last uint64) bool {
 	defer s.mu.Unlock()
 	x := s.knownLocked(of)
 	return x == nil || len(x.within(first, last)) == 0 && !x.comes(first, last)
+}
+
+// never reports whether records on the disk say that some numbers are lost.
+func (s *Store) never(of lane, first, last uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.knownLocked(of)
+	if x == nil {
+		return false
+	}
+	i := x.lost.from(first)
+	return i < len(x.lost) && x.lost[i].first <= first && x.lost[i].last >= last
 }
 
 // fetchBatches is how many batches are read with one question.

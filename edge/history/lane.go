@@ -22,6 +22,7 @@ type laneState struct {
 	queued  uint64 // the highest that was given to the store
 	again   spans  // up to queued, and on their way once more
 	dropped spans  // between top and queued, and not on their way
+	lost    spans  // as records on the disk say: gone for good, on all nodes that are known
 }
 
 // run is a stretch of numbers that is on the disk without a hole, in the batches of
@@ -39,8 +40,10 @@ const (
 	// the index is 40 bytes, whether it stands for one batch or for many.
 	runBytes   = 64 << 10
 	runBatches = 128
-	// maxDropped bounds the places where the queue was full.
+	// maxDropped bounds the places where the queue was full, maxLost those where
+	// messages were lost before they came here.
 	maxDropped = 64
+	maxLost    = 64
 )
 
 // fate is what becomes of a message.
@@ -88,7 +91,9 @@ func (x *laneState) note(items []item, seq uint64) (there []span) {
 	for i := range items {
 		n, _ := items[i].place()
 		x.top = max(x.top, n)
-		if items[i].message == nil {
+		if l := items[i].lost; l != nil {
+			x.lost.add(l.From+1, l.SSeq)
+			x.lost = x.lost[max(0, len(x.lost)-maxLost):]
 			continue
 		}
 		bytes += items[i].size()
@@ -158,6 +163,18 @@ func (x *laneState) from(n uint64) int {
 func (x *laneState) has(n uint64) bool {
 	i := x.from(n)
 	return i < len(x.runs) && x.runs[i].first <= n
+}
+
+// oldest is the lowest number that is on the disk or told as lost there.
+func (x *laneState) oldest() uint64 {
+	oldest := ^uint64(0)
+	if len(x.runs) > 0 {
+		oldest = x.runs[0].first
+	}
+	if len(x.lost) > 0 {
+		oldest = min(oldest, x.lost[0].first)
+	}
+	return oldest
 }
 
 // within returns what of some numbers is on the disk.

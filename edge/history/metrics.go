@@ -11,7 +11,7 @@ import (
 type counters struct {
 	messages, batches, dropped, errors, reopened atomic.Uint64
 	fetched, busy, recalled, missing, damaged    atomic.Uint64
-	torn                                         atomic.Uint64
+	torn, filled                                 atomic.Uint64
 	acks, timeouts, unkept                       atomic.Uint64
 }
 
@@ -32,7 +32,8 @@ var (
 	descFetched  = descOf("fetched_batches_total", "Batches read for nodes that miss them.")
 	descBusy     = descOf("fetch_busy_total", "Fetches that were not served: too many at once. They are asked again.")
 	descRecalled = descOf("recalled_messages", "Messages that were read back at the start.")
-	descMissing  = descOf("missing_messages", "Messages that the store should have had at the start and had not. They were told as gaps.")
+	descFilled   = descOf("filled_messages", "Messages that the store should have had at the start and had not, and that other nodes brought back.")
+	descMissing  = descOf("missing_messages", "Messages that the store should have had at the start and had not, and that nobody had. They were told as gaps.")
 	descDamaged  = descOf("damaged_batches_total", "Batches that could not be read back.")
 	descTorn     = descOf("torn_lives", "Earlier lives of this node, at the start, that had ended without a word.")
 	descAcks     = descOf("acks_total", "Acknowledgements that were waited for: stored and replicated.")
@@ -63,6 +64,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	bytes, index := c.s.usage()
 	ch <- prometheus.MustNewConstMetric(descRecalled, prometheus.GaugeValue, float64(n.recalled.Load()))
 	ch <- prometheus.MustNewConstMetric(descTorn, prometheus.GaugeValue, float64(n.torn.Load()))
+	ch <- prometheus.MustNewConstMetric(descFilled, prometheus.GaugeValue, float64(n.filled.Load()))
 	ch <- prometheus.MustNewConstMetric(descMissing, prometheus.GaugeValue, float64(n.missing.Load()))
 	ch <- prometheus.MustNewConstMetric(descQueue, prometheus.GaugeValue, float64(bytes))
 	ch <- prometheus.MustNewConstMetric(descIndex, prometheus.GaugeValue, float64(index))

@@ -18,7 +18,7 @@ import (
 
 // Recaller takes in what a store has kept. *node.Node is one.
 type Recaller interface {
-	Recall(lives []node.Life, replay func(message func(log.Message), lost func(node.Lost))) (missing uint64)
+	Recall(lives []node.Life, replay func(message func(log.Message), lost func(node.Lost)))
 }
 
 // Recall gives a node that has not begun what is on the disk: the streams side by
@@ -54,8 +54,8 @@ func (s *Store) Recall(ctx context.Context, n Recaller) error {
 	}
 	lives = s.missed(lives)
 	slices.SortFunc(lives, func(a, b node.Life) int { return cmp.Compare(a.Origin, b.Origin) })
-	messages := 0
-	missing := n.Recall(lives, func(message func(log.Message), lost func(node.Lost)) {
+	messages, missing := 0, uint64(0)
+	n.Recall(lives, func(message func(log.Message), lost func(node.Lost)) {
 		var q reel
 		for _, t := range tapes {
 			if t.wind(ctx) {
@@ -77,13 +77,18 @@ func (s *Store) Recall(ctx context.Context, n Recaller) error {
 				heap.Pop(&q)
 			}
 		}
+		s.mu.Lock()
+		for i := range lives {
+			s.assessLocked(&lives[i])
+		}
+		s.mu.Unlock()
+		missing = s.harmed()
 	})
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("history: read: %w", err)
 	}
 	if missing > 0 {
-		s.counts.missing.Add(missing)
-		s.cfg.Logger.Error("history is damaged: messages that were stored are missing, and are told as lost", "messages", missing)
+		s.cfg.Logger.Error("history is damaged: messages that were stored are missing; other nodes are asked for them, and what nobody has is told as lost", "messages", missing)
 	}
 	s.counts.recalled.Add(uint64(messages))
 	s.cfg.Logger.Info("history is back", "messages", messages, "origins", len(lives), "took", time.Since(began).Round(time.Millisecond))
@@ -99,6 +104,7 @@ func (s *Store) missed(lives []node.Life) []node.Life {
 		}
 		s.counts.damaged.Add(1)
 		s.cfg.Logger.Error("history is damaged: the stream of an earlier life is gone; what it said is told as lost", "origin", b.origin.String())
+		s.Begin(b.origin)
 		lives = append(lives, node.Life{Origin: b.origin, Own: true})
 	}
 	for _, l := range lives {
@@ -156,6 +162,9 @@ func (t *tape) wind(ctx context.Context) bool {
 			continue
 		}
 		r := t.ahead[0]
+		if r.seq > t.next {
+			t.store.jumped(ctx, t, r.seq)
+		}
 		t.ahead, t.next = t.ahead[1:], r.seq+1
 		t.load(r)
 	}
@@ -183,6 +192,16 @@ func (s *Store) readAhead(ctx context.Context, t *tape) []record {
 	t.harmed = true
 	t.next++
 	return nil
+}
+
+// jumped notes that batches up to a sequence are not in a stream: the disk has lost
+// them, or dropped them for age while the stream was read.
+func (s *Store) jumped(ctx context.Context, t *tape, to uint64) {
+	js, err := s.disk.Load().js.Stream(ctx, streamName(t.origin))
+	if err == nil && js.CachedInfo().State.FirstSeq < to {
+		s.counts.damaged.Add(to - t.next - 1)
+		s.damage(t.origin, fmt.Errorf("at %d to %d: not there", t.next, to-1))
+	}
 }
 
 func (t *tape) load(m record) {

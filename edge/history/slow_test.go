@@ -63,15 +63,6 @@ func (r *rig) taken() {
 	})
 }
 
-func (r *rig) until(not string, ok func() bool) {
-	r.t.Helper()
-	for late := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(late) {
-			r.t.Fatalf("%s\n%s", not, r.logs.text.String())
-		}
-	}
-}
-
 // A disk that stands still: who waits for it is told that nobody knows, publishing
 // and reading go on without it, the queue is bounded and what does not fit is told
 // as lost; when it moves again, what was waiting is stored, each once.

@@ -75,6 +75,7 @@ type Store struct {
 	bytes   int64 // in the queue, and on their way to the disk
 	broken  bool  // something was dropped, and not said yet
 	streams map[position.Origin]*stream
+	harm    harm
 	closed  bool           // nothing is begun any more
 	work    sync.WaitGroup // what was begun
 }
@@ -92,7 +93,7 @@ type disk struct {
 func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg.filled(), wake: make(chan struct{}, 1), reads: make(chan struct{}, 4),
-		streams: make(map[position.Origin]*stream),
+		streams: make(map[position.Origin]*stream), harm: harm{lanes: make(map[lane]*spans)},
 	}
 	s.ledger.init(s)
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
@@ -179,17 +180,25 @@ func (s *Store) Save(m *log.Message) {
 	defer s.mu.Unlock()
 	x, n := s.laneLocked(lane{m.Stamp.Origin, m.Shard}), m.SSeq
 	if n <= x.queued { // given once more, or found elsewhere
-		if x.fate(n) == gone && s.putLocked(item{message: m}) {
+		if x.fate(n) == gone && s.saveLocked(m) {
 			x.again.add(n, n)
 		}
 		return
 	}
-	if s.putLocked(item{message: m}) {
+	if s.saveLocked(m) {
 		x.drop(x.queued+1, n-1)
 	} else {
 		x.drop(x.queued+1, n)
 	}
 	x.queued = n
+}
+
+func (s *Store) saveLocked(m *log.Message) bool {
+	if !s.putLocked(item{message: m}) {
+		return false
+	}
+	s.fillLocked(lane{m.Stamp.Origin, m.Shard}, m.SSeq)
+	return true
 }
 
 // Lose implements node.Store.
@@ -200,6 +209,7 @@ func (s *Store) Lose(l node.Lost) {
 	x := s.laneLocked(lane{l.Origin, l.Shard})
 	x.drop(x.queued+1, l.SSeq)
 	x.queued = max(x.queued, l.SSeq)
+	s.forgoLocked(lane{l.Origin, l.Shard}, l.SSeq)
 }
 
 // End implements node.Store.
@@ -207,6 +217,7 @@ func (s *Store) End(e node.End) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.putLocked(item{end: &e})
+	s.endLocked(e.Origin)
 }
 
 // Kept implements node.Store.
@@ -244,11 +255,14 @@ func (s *Store) putLocked(it item) bool {
 // take empties the queue.
 func (s *Store) take() []item {
 	s.mu.Lock()
-	q, broken := s.queue, s.broken
-	s.queue, s.broken = nil, false
+	q, broken, h := s.queue, s.broken, s.harm
+	s.queue, s.broken, s.harm.over = nil, false, false
 	s.mu.Unlock()
 	if broken {
 		s.cfg.Logger.Error("history: messages came faster than the disk takes them; they are in memory only", "dropped", s.counts.dropped.Load())
+	}
+	if h.over {
+		s.cfg.Logger.Warn("history was damaged: what was missing came from other nodes, or is told as lost", "filled", h.filled, "lost", h.lost)
 	}
 	return q
 }

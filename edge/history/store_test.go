@@ -93,7 +93,21 @@ func live(t testing.TB, dir string, origin position.Origin, tune ...func(*Config
 		})
 	}
 	t.Cleanup(r.end)
+	r.until("it does not catch up", func() bool {
+		r.node.Tick()
+		return len(r.node.Behind()) == 0
+	})
 	return r
+}
+
+// until waits for something.
+func (r *rig) until(not string, ok func() bool) {
+	r.t.Helper()
+	for late := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			r.t.Fatalf("%s\n%s", not, r.logs.text.String())
+		}
+	}
 }
 
 func nodeConfig(origin position.Origin) node.Config {
@@ -285,7 +299,7 @@ func damage(t *testing.T, seed uint64) {
 	}
 	a.node.Close()
 	a.end()
-	what := harm(t, r, dir)
+	what := hurt(t, r, dir)
 
 	b := live(t, dir, 2)
 	total := 0
@@ -314,8 +328,8 @@ func damage(t *testing.T, seed uint64) {
 	b.publish("h.after", 10)
 }
 
-// harm does something to a file of a stream.
-func harm(t *testing.T, r *rand.Rand, dir string) string {
+// hurt does something to a file of a stream.
+func hurt(t *testing.T, r *rand.Rand, dir string) string {
 	var blocks, all []string
 	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {

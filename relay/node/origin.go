@@ -32,6 +32,7 @@ type origin struct {
 	cold     int    // recalled and not heard in this life: how often all are still to be asked for more
 	sealedAt uint64
 	reminded uint64 // when it was last told that it is sealed
+	end      *End   // recalled: how far it said that it came; nil: it did not
 }
 
 // stream is one shard of one origin.
@@ -49,6 +50,7 @@ type stream struct {
 	cold     int                    // how often all are still to be asked for more, as its origin is silent
 	lull     uint64                 // the silence of its origin that was told here
 	repair   []*log.Entry           // the newest, for nodes that miss them; contiguous up to head
+	torn     *torn                  // the store has more of it behind a hole; nil: it has not
 }
 
 // maxHold bounds what waits behind one hole. What does not fit is fetched again.
@@ -178,7 +180,7 @@ func (n *Node) startLocked(o *origin, shard uint8, st *stream, floor, floorTick 
 		st.lost = max(st.lost, floorTick)
 		n.addEventLocked(Event{Kind: Hole, Origin: o.id, Shard: shard, From: 0, To: floorTick})
 		if n.cfg.Store != nil && n.cfg.Standing[shard] {
-			n.cfg.Store.Lose(Lost{o.id, shard, floor, floorTick})
+			n.cfg.Store.Lose(Lost{Origin: o.id, Shard: shard, SSeq: floor, Tick: floorTick})
 		}
 	}
 	n.changes.Add(1)
@@ -186,7 +188,7 @@ func (n *Node) startLocked(o *origin, shard uint8, st *stream, floor, floorTick 
 
 // loseLocked gives up everything of a stream up to a tick and a sseq.
 func (n *Node) loseLocked(o *origin, shard uint8, st *stream, tick, sseq uint64) {
-	from := st.headTick
+	from, head := st.headTick, st.head
 	if sseq > st.head {
 		o.missed += sseq - st.head
 		if !n.recalling {
@@ -203,7 +205,7 @@ func (n *Node) loseLocked(o *origin, shard uint8, st *stream, tick, sseq uint64)
 	st.repair = nil // no longer contiguous
 	n.addEventLocked(Event{Kind: Hole, Origin: o.id, Shard: shard, From: from, To: tick})
 	if n.cfg.Store != nil && !n.recalling && n.cfg.Standing[shard] && tick != position.End {
-		n.cfg.Store.Lose(Lost{o.id, shard, st.head, tick})
+		n.cfg.Store.Lose(Lost{o.id, shard, head, st.head, tick})
 	}
 }
 
@@ -358,6 +360,6 @@ func (n *Node) askLocked(o *origin, shard uint8, st *stream, now uint64) {
 		return
 	}
 	st.asked = now
-	silent := o.closed || o.dying != 0 || n.silentLocked(o, now)
+	silent := o.closed || o.dying != 0 || st.torn != nil || n.silentLocked(o, now)
 	n.cfg.Bus.Ask(Fetch{From: n.self, Origin: o.id, Shard: shard, After: st.head, All: silent})
 }

@@ -104,6 +104,7 @@ func (n *Node) healLocked(now uint64) {
 			continue
 		}
 		n.warmLocked(o, now)
+		n.mendLocked(o, now)
 		for shard, st := range o.each {
 			if !st.started || len(st.hold) > 0 {
 				n.askLocked(o, shard, st, now)
@@ -122,7 +123,9 @@ func (n *Node) healLocked(now uint64) {
 		if len(o.marks) > 0 {
 			n.resignLocked(o, now)
 		}
-		n.buryLocked(o, now)
+		if !n.concludeLocked(o) {
+			n.buryLocked(o, now)
+		}
 	}
 }
 
@@ -197,7 +200,7 @@ func (n *Node) buryLocked(o *origin, now uint64) {
 		}
 		return
 	}
-	if now < o.dying+uint64(n.cfg.Exchange.Microseconds()) {
+	if !n.alone && now < o.dying+uint64(n.cfg.Exchange.Microseconds()) || n.mendingLocked(o, now) {
 		return
 	}
 	n.sealLocked(o)

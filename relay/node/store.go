@@ -26,13 +26,14 @@ type Store interface {
 	Fetch(q Fetch, a Answer, deliver func(Answer))
 }
 
-// Lost says that everything of a shard up to SSeq that was not saved is gone for
-// good: this node was told so, or waited long enough.
+// Lost says that what of a shard is beyond From, up to SSeq, is gone for good: this
+// node was told so, or waited long enough.
 type Lost struct {
 	Origin position.Origin
 	Shard  uint8
+	From   uint64 // an sseq
 	SSeq   uint64
-	Tick   uint64
+	Tick   uint64 // of SSeq
 }
 
 // End says that an origin's life is over.
@@ -51,61 +52,76 @@ type Life struct {
 }
 
 // Recall begins with what a store has kept, before anything else is done with
-// the node. replay yields messages, about in order of tick and for each origin
-// and shard exactly so, and what was lost among them. It returns how many
-// messages the store should have had and does not.
-func (n *Node) Recall(lives []Life, replay func(message func(log.Message), lost func(Lost))) (missing uint64) {
+// the node. replay yields messages and losses, about in order of tick, and for each
+// origin and shard in the order in which they were saved. What follows a hole there
+// is not taken in: others are asked for what is missing, and then the store for the
+// rest. It is found in the replay too where others filled it in an earlier life.
+func (n *Node) Recall(lives []Life, replay func(message func(log.Message), lost func(Lost))) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := n.nowLocked()
 	n.recalling = true
-	by := make(map[position.Origin]*Life)
+	by := make(map[position.Origin]*recalled)
 	for i, l := range lives {
 		if l.Origin == n.self || len(n.origins) >= maxOrigins {
 			continue
 		}
 		o := &origin{id: l.Origin, met: now, heard: now}
 		n.origins[l.Origin] = o
-		by[l.Origin] = &lives[i]
+		by[l.Origin] = &recalled{Life: &lives[i], origin: o}
 		for shard := range n.followed {
 			o.stream(shard).started = true
 		}
 	}
 	replay(func(m log.Message) {
-		o := n.origins[m.Stamp.Origin]
-		if o == nil || o.self || !n.interest[m.Shard] {
+		o := by[m.Stamp.Origin]
+		if o == nil || !n.interest[m.Shard] {
 			return
 		}
-		st := o.stream(m.Shard)
-		if m.SSeq <= st.head {
-			return
-		}
-		if hole := m.SSeq - st.head - 1; hole > 0 {
-			if st.head > 0 || !by[o.id].Trimmed {
-				missing += hole
-			}
-			n.loseLocked(o, m.Shard, st, m.Stamp.Tick-1, m.SSeq-1)
-		}
-		n.admitLocked(o, st, m)
-		if by[o.id].Own {
+		if o.Own {
 			n.riseLocked(m.Stamp.Tick + 1)
 		}
-	}, func(l Lost) {
-		o := n.origins[l.Origin]
-		if o == nil || o.self || !n.interest[l.Shard] {
+		if o.first == 0 {
+			o.first = m.Stamp.Tick
+		}
+		st := o.stream(m.Shard)
+		switch {
+		case m.SSeq <= st.head:
+			return
+		case m.SSeq == st.head+1:
+		case st.head == 0 && o.Trimmed:
+			n.loseLocked(o.origin, m.Shard, st, m.Stamp.Tick-1, m.SSeq-1)
+		default:
+			st.tear()
 			return
 		}
-		if st := o.stream(l.Shard); l.SSeq > st.head {
-			n.loseLocked(o, l.Shard, st, l.Tick, l.SSeq)
+		n.admitLocked(o.origin, st, m)
+	}, func(l Lost) {
+		o := by[l.Origin]
+		if o == nil || !n.interest[l.Shard] {
+			return
+		}
+		switch st := o.stream(l.Shard); {
+		case l.SSeq <= st.head:
+		case l.From <= st.head || st.head == 0 && o.Trimmed:
+			n.loseLocked(o.origin, l.Shard, st, l.Tick, l.SSeq)
+		default:
+			st.tear()
 		}
 	})
 	n.recalling = false
 	for _, l := range lives {
-		if o := n.origins[l.Origin]; o != nil && !o.self {
-			missing += n.resumeLocked(o, &l)
+		if o := by[l.Origin]; o != nil {
+			n.resumeLocked(o)
 		}
 	}
-	return missing
+}
+
+// recalled is an origin while it is read back.
+type recalled struct {
+	*Life
+	*origin
+	first uint64 // tick of the oldest message that is left
 }
 
 // coldAsks is how often all nodes are asked what they have of an origin that does
@@ -114,28 +130,41 @@ const coldAsks = 3
 
 // resumeLocked decides what becomes of a recalled origin: whole and over, over
 // as far as is known, or perhaps alive.
-func (n *Node) resumeLocked(o *origin, l *Life) (missing uint64) {
-	if l.End != nil {
-		for shard := range n.followed {
-			if st, head := o.stream(shard), l.End.Heads[shard]; head > st.head {
-				missing += head - st.head
-			}
+func (n *Node) resumeLocked(o *recalled) {
+	o.end = o.End
+	torn := false
+	for shard := range n.followed {
+		st := o.stream(shard)
+		if o.end != nil && o.Trimmed && st.head == 0 && st.torn == nil && o.end.Heads[shard] > 0 { // all of it has expired
+			n.loseLocked(o.origin, shard, st, max(o.first, n.nowLocked()-uint64(n.cfg.Window.Microseconds())), o.end.Heads[shard])
 		}
-		if missing == 0 {
-			n.endLocked(o)
-			o.closed = l.End.Closed
-			return 0
-		}
+		torn = torn || st.torn != nil
 	}
 	switch {
-	case !l.Own && l.End == nil: // its next mark shows what is missing here, or others have it
+	case n.concludeLocked(o.origin):
+	case o.End == nil && !o.Own: // its next mark shows what is missing here, or others have it
 		o.cold = coldAsks
-	case n.alone:
-		n.sealLocked(o)
+	case n.alone && !torn:
+		n.sealLocked(o.origin)
 	default:
 		o.heard = 0 // the next Tick asks for its last words, and then seals it
 	}
-	return missing
+}
+
+// concludeLocked ends an origin that said how far it came, when all of that is here
+// or told as lost.
+func (n *Node) concludeLocked(o *origin) bool {
+	if o.end == nil {
+		return false
+	}
+	for shard := range n.followed {
+		if st := o.stream(shard); st.torn != nil || st.head < o.end.Heads[shard] {
+			return false
+		}
+	}
+	n.endLocked(o)
+	o.closed = o.end.Closed
+	return true
 }
 
 // saveLocked hands a message to the store. Of a channel without history, in a

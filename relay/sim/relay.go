@@ -72,9 +72,10 @@ func (r *relay) boot(entries int) {
 	r.each(func(from int) { w.relays[from].links[r.i].chain = 0 })
 	r.node = node.New(cfg)
 	if !w.Fleeting {
-		if missing := r.store.recall(r.node); missing > 0 && !w.Torn {
+		if missing := r.store.holes(); missing > 0 && !w.Torn {
 			w.failf("relay %d: %d messages are missing in its store", r.i, missing)
 		}
+		r.store.recall(r.node)
 	}
 	limits := session.DefaultLimits
 	limits.Rate = 0
@@ -158,6 +159,9 @@ func (r *relay) die() {
 	r.each(func(to int) { clear(w.relays[to].links[r.i].attached) })
 	if w.Torn {
 		r.store.kill(w.rand.IntN(4))
+		if w.rand.IntN(2) == 0 {
+			r.store.harm(w.rand.IntN(len(r.store.recs) + 1))
+		}
 	}
 }
 
