@@ -10,11 +10,13 @@
 //	stream   H<origin>             file storage, one per life of a node
 //	subject  h.<origin>.<shard>    a batch of records of one shard, in order
 //	         h.<origin>.end        the life is over; the last sseq of each shard
+//	file     checkpoints           which streams there are, and how far each had come when
 //
 // Messages are batched: what is said within a few milliseconds is one write. A
 // batch names its origin and shard and has a checksum: files that were swapped or
 // damaged bring nothing false. What the store should have and has not shows as a
-// hole in the numbers of a shard. It is logged, and asked of the other nodes; what
+// hole in the numbers of a shard, or beside the checkpoints of its stream (file
+// checkpoints: how far it had come at some times). It is logged, and asked of the other nodes; what
 // comes is written again, at the end of the stream, where the next start finds it.
 // What nobody has is told to readers as a gap and counted.
 //

@@ -143,7 +143,7 @@ func (s *Store) readRun(ctx context.Context, of lane, r run, after uint64, left 
 				*left -= len(m.Data) + 256
 				yield(m)
 			}); err != nil {
-				s.damage(of.origin, fmt.Errorf("at %d: %w", b.seq, err))
+				s.damage(of.origin, 1, fmt.Errorf("at %d: %w", b.seq, err))
 			}
 		}
 	}
@@ -164,7 +164,7 @@ func (s *Store) absent(ctx context.Context, of lane, r run, numbers spans) {
 		return // for now
 	}
 	if js.CachedInfo().State.FirstSeq < r.seq {
-		s.damage(of.origin, fmt.Errorf("%d messages of shard %d are not where they were written", numbers.count(), of.shard))
+		s.damage(of.origin, 1, fmt.Errorf("%d messages of shard %d are not where they were written", numbers.count(), of.shard))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,11 +1,15 @@
 package history
 
 import (
-	"cmp"
 	"container/heap"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"time"
 
@@ -25,35 +29,34 @@ type Recaller interface {
 // side, by tick. What is damaged is logged, counted and told.
 func (s *Store) Recall(ctx context.Context, n Recaller) error {
 	began := time.Now()
-	d := s.disk.Load()
+	there, err := s.found(ctx)
+	if err != nil {
+		return fmt.Errorf("history: %w", err)
+	}
 	var lives []node.Life
 	var tapes []*tape
-	list := d.js.ListStreams(ctx)
-	for info := range list.Info() {
-		o, ok := originOf(info.Config.Name)
-		if !ok {
-			continue
-		}
-		own := info.Config.Metadata[ownerKey] == s.cfg.Node
-		life := node.Life{Origin: o, Own: own, Trimmed: info.State.FirstSeq > 1}
-		t := &tape{store: s, origin: o, own: own, next: info.State.FirstSeq, last: info.State.LastSeq}
+	for _, o := range slices.Sorted(maps.Keys(there)) {
+		info := there[o]
+		t := &tape{store: s, origin: o, next: max(info.State.FirstSeq, 1), last: info.State.LastSeq}
 		end, err := t.end(ctx)
 		if err != nil {
-			s.damage(o, err)
+			s.damage(o, 1, err)
 		}
-		life.End = end
-		lives = append(lives, life)
+		own := info.Config.Metadata[ownerKey] == s.cfg.Node
+		lives = append(lives, node.Life{Origin: o, Own: own, End: end, Trimmed: s.survey(o, info)})
 		tapes = append(tapes, t)
 		s.mu.Lock()
 		st := s.streamLocked(o)
 		st.own, st.made, st.ended, st.last = own, true, own || end != nil, info.State.LastSeq
 		s.mu.Unlock()
 	}
-	if err := list.Err(); err != nil {
-		return fmt.Errorf("history: list streams: %w", err)
+	lives = append(lives, s.missed(there)...)
+	for _, l := range lives {
+		if l.Own && l.End == nil {
+			s.counts.torn.Add(1)
+			s.cfg.Logger.Warn("an earlier life ended without its last word: what it said last may be missing, and is told as lost", "origin", l.Origin.String())
+		}
 	}
-	lives = s.missed(lives)
-	slices.SortFunc(lives, func(a, b node.Life) int { return cmp.Compare(a.Origin, b.Origin) })
 	messages, missing := 0, uint64(0)
 	n.Recall(lives, func(message func(log.Message), lost func(node.Lost)) {
 		var q reel
@@ -95,160 +98,85 @@ func (s *Store) Recall(ctx context.Context, n Recaller) error {
 	return nil
 }
 
-// missed adds the lives of this node that should have a stream and have not, and
-// says which ended without a word.
-func (s *Store) missed(lives []node.Life) []node.Life {
-	for _, b := range s.births() {
-		if slices.ContainsFunc(lives, func(l node.Life) bool { return l.Origin == b.origin }) {
+// found returns the streams that are there. One whose description is damaged is
+// described anew: its messages may still be in its directory.
+func (s *Store) found(ctx context.Context) (map[position.Origin]*jetstream.StreamInfo, error) {
+	there := make(map[position.Origin]*jetstream.StreamInfo)
+	list := s.disk.Load().js.ListStreams(ctx)
+	for info := range list.Info() {
+		if o, ok := originOf(info.Config.Name); ok {
+			there[o] = info
+		}
+	}
+	if err := list.Err(); err != nil {
+		return nil, fmt.Errorf("list streams: %w", err)
+	}
+	if err := s.points.load(); err != nil && (len(there) > 0 || !errors.Is(err, fs.ErrNotExist)) {
+		s.counts.damaged.Add(1)
+		s.cfg.Logger.Error("history is damaged: how far streams had come is not known", "err", err)
+	}
+	dirs, err := os.ReadDir(s.streamsDir())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, d := range dirs {
+		o, ok := originOf(d.Name())
+		if !ok || there[o] != nil {
 			continue
 		}
-		s.counts.damaged.Add(1)
-		s.cfg.Logger.Error("history is damaged: the stream of an earlier life is gone; what it said is told as lost", "origin", b.origin.String())
-		s.Begin(b.origin)
-		lives = append(lives, node.Life{Origin: b.origin, Own: true})
-	}
-	for _, l := range lives {
-		if l.Own && l.End == nil {
-			s.counts.torn.Add(1)
-			s.cfg.Logger.Warn("an earlier life ended without its last word: what it said last may be missing, and is told as lost", "origin", l.Origin.String())
+		s.damage(o, 1, errors.New("the description of its stream cannot be read"))
+		if err := s.rescue(ctx, o, there); err != nil {
+			return nil, err
 		}
+	}
+	return there, nil
+}
+
+// createFailed is the server's code for a stream whose files are not as they should
+// be, or cannot be opened now: its text tells the latter (JSStreamCreateErrF).
+const createFailed jetstream.ErrorCode = 10049
+
+var passing = regexp.MustCompile(`(?i)no space|too many open|denied|read-only|resource`)
+
+// rescue describes a stream anew. If it cannot be, it is put aside.
+func (s *Store) rescue(ctx context.Context, o position.Origin, there map[position.Origin]*jetstream.StreamInfo) error {
+	if s.points.own(o) {
+		s.Begin(o)
+	}
+	err := s.ensure(ctx, o)
+	if err == nil {
+		js, ierr := s.disk.Load().js.Stream(ctx, streamName(o))
+		if ierr == nil {
+			there[o] = js.CachedInfo()
+		}
+		return ierr
+	}
+	var refused *jetstream.APIError
+	if !errors.As(err, &refused) || refused.ErrorCode != createFailed || passing.MatchString(err.Error()) {
+		return err // it may be whole
+	}
+	aside := filepath.Join(s.cfg.Dir, streamName(o)+time.Now().UTC().Format(aside))
+	s.damage(o, 1, fmt.Errorf("%w; put aside as %s", err, aside))
+	return os.Rename(filepath.Join(s.streamsDir(), streamName(o)), aside)
+}
+
+// missed returns the lives whose stream is gone as a whole, and not for its age.
+func (s *Store) missed(there map[position.Origin]*jetstream.StreamInfo) (lives []node.Life) {
+	for _, c := range s.points.newest() {
+		if there[c.origin] != nil || time.Since(c.at) > s.cfg.Age+margin {
+			continue
+		}
+		s.damage(c.origin, max(c.last, 1), errors.New("its stream is gone"))
+		if c.own {
+			s.Begin(c.origin)
+		}
+		lives = append(lives, node.Life{Origin: c.origin, Own: c.own})
 	}
 	return lives
 }
 
-func (s *Store) damage(o position.Origin, err error) {
-	s.counts.damaged.Add(1)
-	s.cfg.Logger.Error("history: a batch cannot be read", "origin", o.String(), "err", err)
-}
-
-// tape reads one stream from its beginning.
-type tape struct {
-	store      *Store
-	origin     position.Origin
-	own        bool
-	next, last uint64
-	ahead      []record
-	items      []item
-	harmed     bool   // the last that was asked for cannot be read
-	tick       uint64 // of the first of items
-}
-
-// end reads whether the life of the origin is over.
-func (t *tape) end(ctx context.Context) (*node.End, error) {
-	stream, err := t.store.disk.Load().js.Stream(ctx, streamName(t.origin))
-	if err != nil {
-		return nil, err
-	}
-	m, err := stream.GetLastMsgForSubject(ctx, endSubject(t.origin))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var end *node.End
-	err = parseBatch(m.Data, lane{origin: t.origin}, func(it *item) { end = it.end })
-	return end, err
-}
-
-// wind makes sure that the next item is there; false at the end.
-func (t *tape) wind(ctx context.Context) bool {
-	for len(t.items) == 0 {
-		if t.next > t.last || ctx.Err() != nil {
-			return false
-		}
-		if len(t.ahead) == 0 {
-			t.ahead = t.store.readAhead(ctx, t)
-			continue
-		}
-		r := t.ahead[0]
-		if r.seq > t.next {
-			t.store.jumped(ctx, t, r.seq)
-		}
-		t.ahead, t.next = t.ahead[1:], r.seq+1
-		t.load(r)
-	}
-	_, t.tick = t.items[0].place()
-	return true
-}
-
-const (
-	// tapeBatches and tapeBytes are how much is read at a time.
-	tapeBatches = 512
-	tapeBytes   = 1 << 20
-)
-
-// readAhead reads the next batches. One that cannot be read is passed over: a log
-// line for all that stand together.
-func (s *Store) readAhead(ctx context.Context, t *tape) []record {
-	out, err := s.disk.Load().read(ctx, t.origin, t.next, "h.>", tapeBatches, tapeBytes)
-	if err == nil && len(out) > 0 {
-		t.harmed = false
-		return out
-	}
-	if !t.harmed && ctx.Err() == nil {
-		s.damage(t.origin, fmt.Errorf("at %d: %w", t.next, cmp.Or(err, errGone)))
-	}
-	t.harmed = true
-	t.next++
-	return nil
-}
-
-// jumped notes that batches up to a sequence are not in a stream: the disk has lost
-// them, or dropped them for age while the stream was read.
-func (s *Store) jumped(ctx context.Context, t *tape, to uint64) {
-	js, err := s.disk.Load().js.Stream(ctx, streamName(t.origin))
-	if err == nil && js.CachedInfo().State.FirstSeq < to {
-		s.counts.damaged.Add(to - t.next - 1)
-		s.damage(t.origin, fmt.Errorf("at %d to %d: not there", t.next, to-1))
-	}
-}
-
-func (t *tape) load(m record) {
-	if m.subject == endSubject(t.origin) {
-		return
-	}
-	of := lane{origin: t.origin}
-	var text string
-	if _, err := fmt.Sscanf(m.subject, "h.%16s.%d", &text, &of.shard); err != nil {
-		t.store.damage(t.origin, fmt.Errorf("at %d: subject %q", m.seq, m.subject))
-		return
-	}
-	err := parseBatch(m.data, of, func(it *item) {
-		if it.end == nil {
-			t.items = append(t.items, *it)
-		}
-	})
-	if err != nil {
-		t.items = nil
-		t.store.damage(t.origin, fmt.Errorf("at %d: %w", m.seq, err))
-		return
-	}
-	if len(t.items) > 0 {
-		t.store.mu.Lock()
-		x := t.store.laneLocked(of)
-		x.note(t.items, m.seq)
-		x.queued = x.top
-		t.store.mu.Unlock()
-	}
-}
-
-func (t *tape) take() item {
-	it := t.items[0]
-	t.items = t.items[1:]
-	return it
-}
-
-// reel is a heap of tapes by tick.
-type reel []*tape
-
-func (r reel) Len() int           { return len(r) }
-func (r reel) Less(i, j int) bool { return r[i].tick < r[j].tick }
-func (r reel) Swap(i, j int)      { r[i], r[j] = r[j], r[i] }
-func (r *reel) Push(x any)        { *r = append(*r, x.(*tape)) }
-func (r *reel) Pop() any {
-	old := *r
-	t := old[len(old)-1]
-	*r = old[:len(old)-1]
-	return t
+// damage notes batches that should be on the disk and are not.
+func (s *Store) damage(o position.Origin, batches uint64, err error) {
+	s.counts.damaged.Add(batches)
+	s.cfg.Logger.Error("history is damaged", "origin", o.String(), "batches", batches, "err", err)
 }

@@ -28,6 +28,7 @@ type Config struct {
 	Sync   bool          // fsync before a message counts as stored
 	Queue  int64         // bytes that may wait to be written; 0: 64 MiB
 	Ack    time.Duration // how long an acknowledgement is waited for; 0: 5 s
+	Tidy   time.Duration // how often the streams are looked at; 0: 30 s
 	Logger *slog.Logger  // nil: silent
 
 	Peers   Peers       // the other nodes; nil if there are none
@@ -50,6 +51,9 @@ func (c Config) filled() Config {
 	if c.Ack == 0 {
 		c.Ack = 5 * time.Second
 	}
+	if c.Tidy == 0 {
+		c.Tidy = 30 * time.Second
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -65,6 +69,8 @@ type Store struct {
 	reads  chan struct{} // a place per fetch that is served
 	ledger ledger
 	counts counters
+	points checkpoints // owned by Recall, and then by Run
+	due    bool        // likewise: a stream has grown by so much that a checkpoint is due
 
 	disk    atomic.Pointer[disk]
 	failing atomic.Bool // what is written does not get there
@@ -96,6 +102,7 @@ func Open(cfg Config) (*Store, error) {
 		streams: make(map[position.Origin]*stream), harm: harm{lanes: make(map[lane]*spans)},
 	}
 	s.ledger.init(s)
+	s.points.path = filepath.Join(cfg.Dir, checkpointsFile)
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("history: %w", err)
 	}
@@ -116,14 +123,14 @@ func Open(cfg Config) (*Store, error) {
 // putAside renames what is no directory of streams, where one should be.
 func (s *Store) putAside() error {
 	dir := filepath.Join(s.cfg.Dir, "jetstream")
-	for _, d := range []string{dir, filepath.Join(dir, account), filepath.Join(dir, account, "streams")} {
+	for _, d := range []string{dir, filepath.Join(dir, account), s.streamsDir()} {
 		switch info, err := os.Stat(d); {
 		case errors.Is(err, fs.ErrNotExist):
 			return nil
 		case err != nil:
 			return err
 		case !info.IsDir():
-			aside := dir + time.Now().UTC().Format(".damaged-20060102-150405.000")
+			aside := dir + time.Now().UTC().Format(aside)
 			s.counts.damaged.Add(1)
 			s.cfg.Logger.Error("history is damaged and is put aside", "not a directory", d, "aside", aside)
 			return os.Rename(dir, aside)
@@ -132,9 +139,15 @@ func (s *Store) putAside() error {
 	return nil
 }
 
-// account is where the embedded server keeps the streams of whoever connects
-// without a name.
-const account = "$G"
+const (
+	// account is where the embedded server keeps the streams of whoever connects
+	// without a name.
+	account = "$G"
+	// aside is what the name of a damaged directory ends in.
+	aside = ".damaged-20060102-150405.000"
+)
+
+func (s *Store) streamsDir() string { return filepath.Join(s.cfg.Dir, "jetstream", account, "streams") }
 
 // open opens the directory, again if need be. Reads that are under way in one that
 // was open fail, and are asked again.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,9 +28,9 @@ type nobody struct{}
 func (nobody) Shards() int        { return 1 }
 func (nobody) Wake(int, *log.Log) {}
 
-var table = namespace.NewTable(map[string]namespace.Options{
-	"h": {History: true, Anonymous: identity.All, Entries: 1 << 20, Bytes: 1 << 30, Age: time.Hour},
-})
+var lasting = namespace.Options{History: true, Anonymous: identity.All, Entries: 1 << 20, Bytes: 1 << 30, Age: time.Hour}
+
+var table = namespace.NewTable(map[string]namespace.Options{"h": lasting, "g": lasting})
 
 // rig is one life of a node on a directory.
 type rig struct {
@@ -136,13 +135,18 @@ func (r *rig) stored(last node.Receipt) {
 	}
 }
 
-// read returns the payloads that the node has of a channel.
-func (r *rig) read(channel string) (out []string) {
+// entries returns what the node has of a channel.
+func (r *rig) entries(channel string) []*log.Entry {
 	l := r.node.Peek(channel, false)
 	first, next := l.Bounds()
 	es := make([]*log.Entry, next-first)
 	n, _ := l.Read(first, ^uint64(0), es)
-	for _, e := range es[:n] {
+	return es[:n]
+}
+
+// read returns the payloads of a channel.
+func (r *rig) read(channel string) (out []string) {
+	for _, e := range r.entries(channel) {
 		out = append(out, string(e.Data))
 	}
 	return out
@@ -280,127 +284,15 @@ func TestFetchFromTheDisk(t *testing.T) {
 	}
 }
 
-// Whatever happens to the files: what is missing afterwards is told, logged and
-// counted, and nothing is there that was never said.
-func TestDamagedFiles(t *testing.T) {
-	for seed := range damages {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { damage(t, uint64(seed)) })
-	}
-}
+func often(c *Config) { c.Tidy = 5 * time.Millisecond }
 
-const said = 3000
-
-func damage(t *testing.T, seed uint64) {
-	r := rand.New(rand.NewPCG(seed, 7))
-	dir := t.TempDir()
-	a := live(t, dir, 1)
-	for i := range 30 {
-		a.publish(fmt.Sprintf("h.%d", i%3), said/30)
-	}
-	a.node.Close()
-	a.end()
-	what := hurt(t, r, dir)
-
-	b := live(t, dir, 2)
-	total := 0
-	for i := range 3 {
-		seen := map[string]bool{}
-		for _, s := range b.read(fmt.Sprintf("h.%d", i)) {
-			if !strings.HasPrefix(s, fmt.Sprintf("h.%d ", i)) {
-				t.Errorf("%s: %q was never said there", what, s)
-			}
-			seen[s] = true
-			total++
-		}
-	}
-	lost := said - total
-	var p position.Position
-	p.Raise(1, 1)
-	told := len(b.node.Gone(&p, nil)) > 0 || len(b.node.Losses(&p, position.Shard("h"))) > 0
-	t.Logf("%s: %d of %d are there, told %v", what, total, said, told)
-	if lost > 0 && !told {
-		t.Errorf("%s: %d messages are lost and nobody is told", what, lost)
-	}
-	if lost > 0 && (b.store.counts.missing.Load()+b.store.counts.damaged.Load()+b.store.counts.torn.Load() == 0 || !b.logs.has("damaged") && !b.logs.has("without its last word")) {
-		t.Errorf("%s: %d messages are lost without a log line or a count", what, lost)
-	}
-	// The node goes on.
-	b.publish("h.after", 10)
-}
-
-// hurt does something to a file of a stream.
-func hurt(t *testing.T, r *rand.Rand, dir string) string {
-	var blocks, all []string
-	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			all = append(all, path)
-			if strings.HasSuffix(path, ".blk") {
-				blocks = append(blocks, path)
-			}
-		}
-		return nil
-	})
-	if len(blocks) == 0 {
-		t.Fatal("no file of messages")
-	}
-	file := blocks[r.IntN(len(blocks))]
-	b, err := os.ReadFile(file)
-	if err != nil {
+// checkpointsIn returns the newest checkpoint of each stream.
+func checkpointsIn(t *testing.T, dir string) []checkpoint {
+	cs := checkpoints{path: filepath.Join(dir, checkpointsFile)}
+	if err := cs.load(); err != nil {
 		t.Fatal(err)
 	}
-	write := func(b []byte) {
-		if err := os.WriteFile(file, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	index := func() {
-		for _, f := range all {
-			if strings.HasSuffix(f, "index.db") {
-				os.Remove(f)
-			}
-		}
-	}
-	switch r.IntN(7) {
-	case 0:
-		i := r.IntN(len(b))
-		b[i] ^= 1 << r.IntN(8)
-		write(b)
-		index()
-		return fmt.Sprintf("bit %d of %d flipped, no index", i, len(b))
-	case 1:
-		i := r.IntN(len(b))
-		b[i] ^= 1 << r.IntN(8)
-		write(b)
-		return fmt.Sprintf("bit %d of %d flipped", i, len(b))
-	case 2:
-		n := r.IntN(len(b))
-		write(b[:n])
-		index()
-		return fmt.Sprintf("cut to %d of %d, no index", n, len(b))
-	case 3:
-		n := r.IntN(len(b))
-		write(b[:n])
-		return fmt.Sprintf("cut to %d of %d", n, len(b))
-	case 4:
-		n := min(4096, len(b))
-		i := r.IntN(len(b) - n + 1)
-		clear(b[i : i+n])
-		write(b)
-		index()
-		return fmt.Sprintf("page at %d of %d zeroed, no index", i, len(b))
-	case 5:
-		os.Remove(file)
-		return "file of messages deleted"
-	default:
-		other := all[r.IntN(len(all))]
-		ob, err := os.ReadFile(other)
-		if err != nil {
-			t.Fatal(err)
-		}
-		write(ob)
-		os.WriteFile(other, b, 0o600)
-		return fmt.Sprintf("%s and %s swapped", filepath.Base(file), filepath.Base(other))
-	}
+	return cs.newest()
 }
 
 // What has expired is forgotten; the stream of an origin that has ended goes with
@@ -411,7 +303,7 @@ func TestTidy(t *testing.T) {
 	a.publish("h.one", 10)
 	a.node.Close()
 	a.end()
-	b := live(t, dir, 2)
+	b := live(t, dir, 2, often)
 	b.publish("h.one", 10)
 	js := b.store.disk.Load().js
 	for _, o := range []position.Origin{1, 2} {
@@ -423,18 +315,19 @@ func TestTidy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b.store.tidy(t.Context())
-	if _, err := js.Stream(t.Context(), streamName(1)); err == nil {
-		t.Error("the stream of a life that is over is kept for ever")
-	}
-	b.store.mu.Lock()
-	if b.store.streams[1] != nil || len(b.store.streams) != 1 {
-		t.Errorf("%d streams are remembered", len(b.store.streams))
-	}
-	b.store.mu.Unlock()
-	if all := b.store.births(); len(all) != 1 || all[0].origin != 2 {
-		t.Errorf("lives: %+v", all)
-	}
+	b.until("the stream of a life that is over is kept for ever", func() bool {
+		_, err := js.Stream(t.Context(), streamName(1))
+		return err != nil
+	})
+	b.until("what is known of it is kept for ever", func() bool {
+		b.store.mu.Lock()
+		defer b.store.mu.Unlock()
+		return len(b.store.streams) == 1 && b.store.streams[2] != nil
+	})
+	b.until("its checkpoints are kept for ever", func() bool {
+		all := checkpointsIn(t, dir)
+		return len(all) == 1 && all[0].origin == 2 && all[0].own
+	})
 	b.publish("h.one", 5)
 	b.node.Close()
 	b.end()
@@ -448,15 +341,12 @@ func TestTidy(t *testing.T) {
 // would go nowhere, and be acknowledged.
 func TestFilesGoWhileItIsOpen(t *testing.T) {
 	dir := t.TempDir()
-	a := live(t, dir, 1)
+	a := live(t, dir, 1, often)
 	first := a.publish("h.one", 100)
 	if err := os.RemoveAll(filepath.Join(dir, "jetstream", account)); err != nil {
 		t.Fatal(err)
 	}
-	if !a.store.tidy(t.Context()) {
-		t.Fatal("nobody notices")
-	}
-	a.store.again()
+	a.until("nobody notices", func() bool { return a.store.counts.reopened.Load() > 0 })
 	a.publish("h.one", 5)
 	if a.store.counts.damaged.Load() == 0 || !a.logs.has("went while the store was open") {
 		t.Error("nobody is told")

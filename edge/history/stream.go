@@ -23,6 +23,7 @@ type stream struct {
 	made  bool   // its JetStream stream is there
 	ended bool   // its life is over
 	last  uint64 // the newest sequence that was written or read
+	grown int64  // bytes since the last checkpoint
 	lanes [position.Shards]*laneState
 }
 
@@ -96,7 +97,10 @@ func (s *Store) ensure(ctx context.Context, o position.Origin) error {
 	meta := map[string]string{}
 	if own {
 		meta[ownerKey] = s.cfg.Node
-		if err := s.born(o); err != nil {
+	}
+	if len(s.points.of[o]) == 0 { // before it is there: it must be missed if it is not
+		s.points.add(checkpoint{origin: o, own: own, at: time.Now()}, s.cfg.Age+margin)
+		if err := s.points.save(); err != nil {
 			return err
 		}
 	}
@@ -121,15 +125,15 @@ func (s *Store) ensure(ctx context.Context, o position.Origin) error {
 	}
 	s.mu.Unlock()
 	if has < had {
-		s.damage(o, fmt.Errorf("batches %d to %d went while the store was open", has+1, had))
+		s.damage(o, had-has, errors.New("its newest batches went while the store was open"))
 	}
 	return nil
 }
 
-// tidy forgets what the disk no longer keeps, and deletes streams of origins that
-// have ended and of which nothing is left. One that is only silent keeps its
-// stream: a new one would look as if its beginning were missing. It reports whether
-// the files of a stream are gone: what is written goes nowhere then.
+// tidy makes checkpoints, forgets what the disk no longer keeps, and deletes streams
+// of origins that have ended and of which nothing is left. One that is only silent
+// keeps its stream: a new one would look as if its beginning were missing. It reports
+// whether the files of a stream are gone: what is written goes nowhere then.
 func (s *Store) tidy(ctx context.Context) (broken bool) {
 	s.mu.Lock()
 	origins := make([]position.Origin, 0, len(s.streams))
@@ -139,12 +143,14 @@ func (s *Store) tidy(ctx context.Context) (broken bool) {
 	s.mu.Unlock()
 	slices.Sort(origins)
 	d := s.disk.Load()
+	changed := false
 	for _, o := range origins {
+		at := time.Now()
 		js, err := d.js.Stream(ctx, streamName(o))
 		if err != nil {
 			continue
 		}
-		if _, err := os.Stat(filepath.Join(s.cfg.Dir, "jetstream", account, "streams", streamName(o))); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(filepath.Join(s.streamsDir(), streamName(o))); errors.Is(err, fs.ErrNotExist) {
 			broken = true
 		}
 		state := js.CachedInfo().State
@@ -154,14 +160,25 @@ func (s *Store) tidy(ctx context.Context) (broken bool) {
 			x.trim(state.FirstSeq)
 		}
 		over := st.ended && state.Msgs == 0 && state.LastSeq > 0
+		own := st.own
+		st.grown = 0
 		s.mu.Unlock()
+		c := checkpoint{o, own, at, state.FirstSeq, state.LastSeq, state.Bytes}
+		if all := s.points.of[o]; len(all) == 0 || all[len(all)-1].first != c.first || all[len(all)-1].last != c.last {
+			s.points.add(c, js.CachedInfo().Config.MaxAge)
+			changed = true
+		}
 		if over && d.js.DeleteStream(ctx, streamName(o)) == nil {
 			s.mu.Lock()
 			delete(s.streams, o)
 			s.mu.Unlock()
-			if err := s.gone(o); err != nil {
-				s.cfg.Logger.Warn("history", "err", err)
-			}
+			delete(s.points.of, o)
+			changed = true
+		}
+	}
+	if changed {
+		if err := s.points.save(); err != nil {
+			s.cfg.Logger.Warn("history", "err", err)
 		}
 	}
 	return broken

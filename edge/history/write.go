@@ -25,15 +25,13 @@ const (
 	// reopen is how often a disk that takes nothing is opened again: a stream that
 	// once met a full disk takes nothing until then.
 	reopen = 2 * time.Second
-	// tidyEvery is how often what has expired is forgotten.
-	tidyEvery = 30 * time.Second
 )
 
 // Run writes until ctx ends; then it writes what waits, and returns when all that
 // the store has begun has ended. It may be called once.
 func (s *Store) Run(ctx context.Context) error {
 	defer s.settle()
-	tidy := time.NewTicker(tidyEvery)
+	tidy := time.NewTicker(s.cfg.Tidy)
 	defer tidy.Stop()
 	var asking sync.WaitGroup
 	defer asking.Wait()
@@ -43,7 +41,9 @@ func (s *Store) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 			defer cancel()
-			if left := s.write(last, s.take()); len(left) > 0 {
+			left := s.write(last, s.take())
+			s.tidy(last)
+			if len(left) > 0 {
 				return fmt.Errorf("history: %d records could not be written", len(left))
 			}
 			return nil
@@ -59,6 +59,10 @@ func (s *Store) Run(ctx context.Context) error {
 				}
 			}
 			s.flush(ctx, s.take())
+			if s.due {
+				s.due = false
+				s.tidy(ctx)
+			}
 		}
 	}
 }
@@ -225,9 +229,14 @@ func (p *packet) await(ctx context.Context) (seq uint64, err error) {
 // written notes a batch that is on the disk.
 func (s *Store) written(p *packet, seq uint64) {
 	s.mu.Lock()
-	s.streamLocked(p.lane.origin).last = seq
+	st := s.streamLocked(p.lane.origin)
+	before := s.bytes
 	there := s.laneLocked(p.lane).note(p.items, seq)
 	s.doneLocked(p.items...)
+	st.last = seq
+	if st.grown += before - s.bytes; st.grown > s.cfg.Size/perSize {
+		st.grown, s.due = 0, true
+	}
 	s.mu.Unlock()
 	s.counts.batches.Add(1)
 	s.counts.messages.Add(uint64(len(p.items)))

@@ -271,7 +271,7 @@ func (n *Node) Behind() (origins []position.Origin) {
 		if o.self || o.sealed {
 			continue
 		}
-		if o.cold > 0 || o.dying != 0 || o.heard == 0 || o.heard > heard && (o.base == 0 || len(o.marks) > 1) {
+		if o.cold > 0 || o.dying != 0 || o.heard == 0 || o.torn() || !n.alone && o.heard > heard && (o.base == 0 || len(o.marks) > 1) {
 			origins = append(origins, id)
 		}
 	}

@@ -132,19 +132,19 @@ const coldAsks = 3
 // as far as is known, or perhaps alive.
 func (n *Node) resumeLocked(o *recalled) {
 	o.end = o.End
-	torn := false
 	for shard := range n.followed {
 		st := o.stream(shard)
 		if o.end != nil && o.Trimmed && st.head == 0 && st.torn == nil && o.end.Heads[shard] > 0 { // all of it has expired
 			n.loseLocked(o.origin, shard, st, max(o.first, n.nowLocked()-uint64(n.cfg.Window.Microseconds())), o.end.Heads[shard])
 		}
-		torn = torn || st.torn != nil
 	}
 	switch {
 	case n.concludeLocked(o.origin):
 	case o.End == nil && !o.Own: // its next mark shows what is missing here, or others have it
-		o.cold = coldAsks
-	case n.alone && !torn:
+		if !n.alone {
+			o.cold = coldAsks
+		}
+	case n.alone && !o.torn():
 		n.sealLocked(o.origin)
 	default:
 		o.heard = 0 // the next Tick asks for its last words, and then seals it

@@ -16,6 +16,16 @@ func (st *stream) tear() {
 	}
 }
 
+// torn reports whether any of an origin's streams is.
+func (o *origin) torn() bool {
+	for _, st := range o.each {
+		if st.torn != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // mendLocked reads on in the store behind the holes of an origin.
 func (n *Node) mendLocked(o *origin, now uint64) {
 	for shard, st := range o.each {
