@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bytes"
 	"container/heap"
 	"context"
 	"errors"
@@ -70,6 +71,7 @@ func (s *Store) Recall(ctx context.Context, n Recaller) error {
 			t := q[0]
 			if it := t.take(); it.message != nil {
 				messages++
+				it.message.Data = bytes.Clone(it.message.Data) // or one that stays would hold its whole batch
 				message(*it.message)
 			} else {
 				lost(*it.lost)

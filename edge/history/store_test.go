@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -397,4 +398,51 @@ func TestOneBadStream(t *testing.T) {
 	}
 	a.store.disk.Store(d)
 	a.until("it is not written when it can be", func() bool { return a.store.fateOf(lane{9, m.Shard}, 1) == kept })
+}
+
+// Messages that were read back hold themselves in memory, and not all that was
+// written with them: the memory budget would be a small part of what is used.
+func TestRecalledMessagesStandAlone(t *testing.T) {
+	dir := t.TempDir()
+	a := live(t, dir, 1)
+	const n, channels, size, budget = 20_000, 200, 1000, 1 << 20
+	var last node.Receipt
+	for i := range n {
+		last = a.node.Publish(node.Publication{Msg: wire.Msg{Channel: fmt.Sprintf("h.%d", i%channels), Data: make([]byte, size)}})
+	}
+	a.stored(last)
+	a.node.Close()
+	a.end()
+	a = nil
+	before := inUse()
+	nc := nodeConfig(2)
+	nc.Budget = budget
+	nc.Standing, _ = node.Histories(table)
+	s, err := Open(Config{Dir: dir, Node: "eu.n1", Age: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc.Store = s
+	b := node.New(nc)
+	if err := s.Recall(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if u := b.Usage(); u.Evicted == 0 || u.Bytes > budget {
+		t.Fatalf("%+v", u)
+	}
+	s.Close() // its own caches are not what is asked for
+	if more := inUse() - before; more > 8<<20 { // of which 4 MB are for repairs
+		t.Errorf("%d bytes are held for a budget of %d", more, budget)
+	}
+	runtime.KeepAlive(b)
+}
+
+// inUse returns the bytes in use.
+func inUse() int64 {
+	for range 3 { // what is pooled takes more than one
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

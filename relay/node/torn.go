@@ -1,5 +1,7 @@
 package node
 
+import "bytes"
+
 // torn is a stream of which the store has messages behind a hole. Others are asked
 // for what is in the hole, as behind any; what the store has waits on hold meanwhile,
 // as much of it as fits, and is read on from wherever the stream has come to. When
@@ -68,6 +70,7 @@ func (n *Node) onRead(q Fetch, a Answer) {
 			n.loseLocked(o, q.Shard, st, a.FloorTick, a.Floor)
 		}
 		for _, m := range a.Messages {
+			m.Data = bytes.Clone(m.Data) // which is a part of all that was read with it
 			n.takeLocked(o, st, m)
 		}
 		n.unholdLocked(o, st)
