@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"time"
 
 	"github.com/chappe-relay/chappe/relay/log"
 	"github.com/chappe-relay/chappe/relay/node"
@@ -33,6 +35,47 @@ func (s *Store) Fetch(q node.Fetch, a node.Answer, deliver func(node.Answer)) {
 	}) {
 		<-s.reads
 	}
+}
+
+// readTimeout is how long a Read may take.
+const readTimeout = 5 * time.Second
+
+// Read implements node.Store.
+func (s *Store) Read(of []node.Stretch, yield func(*log.Message), done func(error)) bool {
+	select {
+	case s.backs <- struct{}{}:
+	default:
+		return false
+	}
+	if s.begin(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+		err := s.readAll(ctx, of, yield)
+		cancel()
+		<-s.backs
+		done(err)
+	}) {
+		return true
+	}
+	<-s.backs
+	return false
+}
+
+func (s *Store) readAll(ctx context.Context, of []node.Stretch, yield func(*log.Message)) error {
+	for _, q := range of {
+		l, left := lane{q.Origin, q.Shard}, math.MaxInt
+		for after := q.First - 1; after < q.Last; {
+			r, ok := s.runAfter(l, after)
+			if !ok || r.first > q.Last {
+				break
+			}
+			r.last = min(r.last, q.Last)
+			if err := s.readRun(ctx, l, r, after, &left, yield); err != nil {
+				return err
+			}
+			after = r.last
+		}
+	}
+	return nil
 }
 
 // errNotYet says that what follows is on its way to the disk.

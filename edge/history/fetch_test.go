@@ -2,6 +2,7 @@ package history
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -94,5 +95,38 @@ func TestWhatIsGoneIsTold(t *testing.T) {
 	}
 	if a.store.counts.damaged.Load() != 0 {
 		t.Errorf("what has expired counts as damaged:\n%s", a.logs.text.String())
+	}
+}
+
+// What a node needs back is read from where it is, however far apart, and nothing
+// between is read for long.
+func TestReadBack(t *testing.T) {
+	a := live(t, t.TempDir(), 1)
+	a.publish("h.one", 20_000)
+	shard := position.Shard("h")
+	read := func(of ...node.Stretch) (got []uint64) {
+		done := make(chan error)
+		for !a.store.Read(of, func(m *log.Message) { got = append(got, m.SSeq) }, func(err error) { done <- err }) {
+			time.Sleep(time.Millisecond)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	before := a.store.counts.fetched.Load()
+	got := read(node.Stretch{Origin: 1, Shard: shard, First: 5, Last: 7}, node.Stretch{Origin: 1, Shard: shard, First: 19_990, Last: 19_999}, node.Stretch{Origin: 9, Shard: shard, First: 1, Last: 5})
+	want := []uint64{5, 6, 7}
+	for n := uint64(19_990); n < 20_000; n++ {
+		want = append(want, n)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
+	if batches := a.store.counts.fetched.Load() - before; batches > 2*runBatches {
+		t.Errorf("%d batches were read", batches)
+	}
+	if got := read(node.Stretch{Origin: 1, Shard: shard, First: 1, Last: 30_000}); len(got) != 20_000 {
+		t.Errorf("%d of all", len(got))
 	}
 }

@@ -67,6 +67,7 @@ type Store struct {
 	held   *os.File // the lock
 	wake   chan struct{}
 	reads  chan struct{} // a place per fetch that is served
+	backs  chan struct{} // a place per read for this node itself
 	ledger ledger
 	counts counters
 	points checkpoints // owned by Recall, and then by Run
@@ -98,7 +99,7 @@ type disk struct {
 // time, is in use (ErrLocked) or may not be read is an error: it may be whole.
 func Open(cfg Config) (*Store, error) {
 	s := &Store{
-		cfg: cfg.filled(), wake: make(chan struct{}, 1), reads: make(chan struct{}, 4),
+		cfg: cfg.filled(), wake: make(chan struct{}, 1), reads: make(chan struct{}, 4), backs: make(chan struct{}, 2),
 		streams: make(map[position.Origin]*stream), harm: harm{lanes: make(map[lane]*spans)},
 	}
 	s.ledger.init(s)

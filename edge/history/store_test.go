@@ -430,7 +430,7 @@ func TestRecalledMessagesStandAlone(t *testing.T) {
 	if u := b.Usage(); u.Evicted == 0 || u.Bytes > budget {
 		t.Fatalf("%+v", u)
 	}
-	s.Close() // its own caches are not what is asked for
+	s.Close()                                   // its own caches are not what is asked for
 	if more := inUse() - before; more > 8<<20 { // of which 4 MB are for repairs
 		t.Errorf("%d bytes are held for a budget of %d", more, budget)
 	}

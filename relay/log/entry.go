@@ -9,6 +9,13 @@
 //   - Entries of a log stand in order of At, the node's arrival number, and for
 //     one origin also in order of tick.
 //   - A publisher pays for a log's shards, never for its readers.
+//
+// Where a store has a log's messages, the memory budget takes entries and leaves a
+// stub of each (Evict): which message stood there, 64 bytes. Stubs stand before the
+// entries, count against the log's limits in number, bytes and age as if nothing had
+// happened, and are filled again from the store (Fill), the newest first and each in
+// its place: indices, order and arrival numbers are what they were. A reader that
+// needs them waits for that, or is told a loss (Lost).
 package log
 
 import (
@@ -70,6 +77,9 @@ func (e *Entry) Copies() []position.Stamp {
 	}
 	return nil
 }
+
+// Erase notes that the channel's history was cleared.
+func (e *Entry) Erase() { e.erased.Store(true) }
 
 // Erased reports whether the channel's history was cleared after e came.
 func (e *Entry) Erased() bool { return e.erased.Load() }

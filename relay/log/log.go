@@ -2,6 +2,7 @@ package log
 
 import (
 	"math/bits"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -53,6 +54,9 @@ type Log struct {
 	first   uint64   // oldest kept
 	next    uint64   // one past the newest
 	bytes   int64
+	stubs   []Stub // of the entries before first that the memory budget took
+	absent  int64  // bytes of those entries
+	shed    int    // stubs dropped since their memory was last given back
 	trims   []Trim // few: one per origin
 	readers [][]Reader
 	attach  int
@@ -71,18 +75,18 @@ func New(name string, pattern bool, shard uint8, limits Limits, waker Waker, tri
 // when more was trimmed). Wake must follow.
 func (l *Log) Append(e *Entry) (grown int64) {
 	l.mu.Lock()
-	before := l.bytes
+	before := l.chargeLocked()
 	if int(l.next-l.first) == len(l.ring) {
 		l.growLocked()
 	}
 	l.ring[l.next&uint64(len(l.ring)-1)] = e
 	l.next++
 	l.bytes += e.Bytes()
-	for l.next-l.first > 1 && (int(l.next-l.first) > l.limits.Entries || l.bytes > l.limits.Bytes) {
+	for l.countLocked() > 1 && (l.countLocked() > l.limits.Entries || l.bytes+l.absent > l.limits.Bytes) {
 		l.trimLocked()
 	}
 	l.expireLocked(e.Born, 4)
-	grown = l.bytes - before
+	grown = l.chargeLocked() - before
 	l.mu.Unlock()
 	return grown
 }
@@ -125,7 +129,12 @@ func (l *Log) growLocked() {
 	l.ring = ring
 }
 
+// trimLocked drops the oldest entry, or its stub.
 func (l *Log) trimLocked() {
+	if len(l.stubs) > 0 {
+		l.dropStubLocked()
+		return
+	}
 	slot := &l.ring[l.first&uint64(len(l.ring)-1)]
 	e := *slot
 	*slot = nil
@@ -167,17 +176,35 @@ func (l *Log) Copy(of, also position.Stamp) {
 			return
 		}
 	}
+	for i := len(l.stubs) - 1; i >= 0; i-- {
+		if s := &l.stubs[i]; s.Stamp.Origin == of.Origin && s.Stamp.Tick == of.Tick {
+			var copies []position.Stamp
+			if s.copies != nil {
+				copies = *s.copies
+			}
+			copies = append(copies[:len(copies):len(copies)], also)
+			s.copies = &copies
+			return
+		}
+	}
 }
 
 // expireLocked trims at most n entries older than the age limit.
 func (l *Log) expireLocked(now uint64, n int) {
-	for ; n > 0 && l.next > l.first; n-- {
-		oldest := l.ring[l.first&uint64(len(l.ring)-1)]
-		if oldest.Born+l.limits.Age >= now {
+	for ; n > 0 && l.countLocked() > 0; n-- {
+		if l.oldestLocked()+l.limits.Age >= now {
 			return
 		}
 		l.trimLocked()
 	}
+}
+
+// oldestLocked is the birth of the oldest entry, here or not.
+func (l *Log) oldestLocked() uint64 {
+	if len(l.stubs) > 0 {
+		return l.stubs[0].born
+	}
+	return l.ring[l.first&uint64(len(l.ring)-1)].Born
 }
 
 // Expire trims what is older than the age limit at a time, and gives back
@@ -185,8 +212,8 @@ func (l *Log) expireLocked(now uint64, n int) {
 func (l *Log) Expire(now uint64) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	before := l.bytes
-	l.expireLocked(now, int(l.next-l.first))
+	before := l.chargeLocked()
+	l.expireLocked(now, l.countLocked())
 	if n := int(l.next - l.first); n == 0 {
 		l.ring = nil
 	} else if len(l.ring) > 32 && n < len(l.ring)/8 {
@@ -200,23 +227,14 @@ func (l *Log) Expire(now uint64) int64 {
 		}
 		l.ring = ring
 	}
-	return before - l.bytes
+	return before - l.chargeLocked()
 }
 
-// Clear trims every entry. With erase they also end for the logs of patterns
-// that hold references to them. It returns the bytes freed.
-func (l *Log) Clear(erase bool) int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	freed := l.bytes
-	for l.first < l.next {
-		if erase {
-			l.ring[l.first&uint64(len(l.ring)-1)].erased.Store(true)
-		}
-		l.trimLocked()
-	}
-	l.ring = nil
-	return freed
+// Clear drops every entry for good, also for who holds it: the logs of patterns, and
+// readers. It returns the bytes freed.
+func (l *Log) Clear() int64 {
+	l.Erase(l.Name)
+	return l.Evict(false)
 }
 
 // Read copies entries from index from on, in order, into dst, and stops before
@@ -280,7 +298,8 @@ func (l *Log) Trims() []Trim {
 	return append([]Trim(nil), l.trims...)
 }
 
-// Lost reports whether the log has trimmed anything that a position has not done.
+// Lost returns what the log cannot give a reader that has not done it: what it has
+// trimmed, and what is not here.
 func (l *Log) Lost(done func(position.Origin) uint64) (trims []Trim) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -289,14 +308,31 @@ func (l *Log) Lost(done func(position.Origin) uint64) (trims []Trim) {
 			trims = append(trims, t)
 		}
 	}
+	for i := len(l.stubs) - 1; i >= 0; i-- { // the newest of each origin
+		s := &l.stubs[i]
+		j := slices.IndexFunc(trims, func(t Trim) bool { return t.Origin == s.Stamp.Origin })
+		switch {
+		case j >= 0 && trims[j].Tick >= s.Stamp.Tick, s.Stamp.Tick <= done(s.Stamp.Origin):
+		case j >= 0:
+			trims[j].Tick, trims[j].Seq = s.Stamp.Tick, s.Stamp.Seq
+		default:
+			trims = append(trims, Trim{s.Stamp.Origin, s.Stamp.Tick, s.Stamp.Seq})
+		}
+	}
+	if l.Pattern {
+		for i := range trims {
+			trims[i].Seq = 0 // sequence numbers are per channel
+		}
+	}
 	return trims
 }
 
-// Usage returns the entries and bytes held, and the readers attached.
+// Usage returns the entries, also those of which only a stub is here, what they are
+// charged, and the readers attached.
 func (l *Log) Usage() (entries int, bytes int64, readers int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return int(l.next - l.first), l.bytes, l.attach
+	return l.countLocked(), l.chargeLocked(), l.attach
 }
 
 // Last returns the newest entry.

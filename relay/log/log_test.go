@@ -75,7 +75,7 @@ func TestExpireAndClear(t *testing.T) {
 	if n, _, _ := l.Usage(); n != 6 {
 		t.Errorf("%d entries are at most 5 ms old", n)
 	}
-	if freed := l.Clear(false); freed == 0 {
+	if freed := l.Evict(false); freed == 0 {
 		t.Error("nothing freed")
 	}
 	if _, lost := l.Read(0, ^uint64(0), make([]*Entry, 1)); lost != 100 {

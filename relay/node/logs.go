@@ -17,8 +17,13 @@ type channelLog struct {
 	seq      uint64        // own messages of this channel so far
 	patterns []*channelLog // logs of the patterns that match it
 	used     uint64        // tick of the last append or subscription
-	elem     *list.Element
+	place    *list.Element // in one of the node's lists, in order of use; nil: it has nothing
+	list     *list.List
 	kept     bool // its namespace has history
+
+	cleared uint64 // arrival number up to which its history was cleared
+	back    uint64 // when it was last read back; 0: never
+	barred  uint64 // until when it is not
 }
 
 func (n *Node) limits(name string) log.Limits {
@@ -40,7 +45,6 @@ func (n *Node) logLocked(name string) *channelLog {
 	}
 	slices.SortFunc(l.patterns, func(a, b *channelLog) int { return cmp.Compare(a.Name, b.Name) }) // so that a simulation replays
 	n.logs[name] = l
-	l.elem = n.lru.PushBack(l)
 	n.followLocked(shard)
 	return l
 }
@@ -64,6 +68,7 @@ func (n *Node) patternLocked(pattern string) *channelLog {
 		}
 	}
 	var kept []*log.Entry
+	var stubs []log.Stub
 	var matching []*channelLog
 	for name, l := range n.logs {
 		if !channel.Match(pattern, name) {
@@ -71,6 +76,7 @@ func (n *Node) patternLocked(pattern string) *channelLog {
 		}
 		matching = append(matching, l)
 		trims = mergeTrims(trims, l.Trims())
+		stubs = append(stubs, l.Stubs(func(*log.Stub) bool { return true })...)
 		first, next := l.Bounds()
 		es := make([]*log.Entry, next-first)
 		k, _ := l.Read(first, n.at+1, es)
@@ -81,14 +87,18 @@ func (n *Node) patternLocked(pattern string) *channelLog {
 		trims[i].Seq = 0 // sequence numbers are per channel
 	}
 	p := &channelLog{Log: log.New(pattern, true, shard, n.limits(pattern), n.cfg.Waker, trims), used: n.tick}
-	p.elem = n.lru.PushBack(p)
-	for _, e := range kept {
+	p.kept = channel.FixesFirst(pattern) && n.cfg.Table.For(pattern).History
+	for _, e := range n.stubbedLocked(p, stubs, kept) {
 		n.used += p.Append(e)
 	}
+	n.listLocked(p, n.lru)
 	for _, l := range matching {
 		l.patterns = append(l.patterns, p)
 	}
 	n.patterns[pattern] = p
+	if n.used > n.cfg.Budget {
+		n.evictLocked()
+	}
 	return p
 }
 
@@ -112,7 +122,7 @@ func (n *Node) Open(name string, pattern bool, r log.Reader, shard int) (l *log.
 	defer n.mu.Unlock()
 	c := n.openLocked(name, pattern)
 	c.used = max(c.used, n.nowLocked())
-	n.lru.MoveToBack(c.elem)
+	n.touchLocked(c)
 	c.Attach(r, shard)
 	_, next = c.Bounds()
 	return c.Log, next
@@ -133,7 +143,7 @@ func (n *Node) Find(name string) (*log.Log, bool) {
 	if !ok {
 		return nil, false
 	}
-	n.lru.MoveToBack(l.elem)
+	n.touchLocked(l)
 	return l.Log, true
 }
 
@@ -144,7 +154,7 @@ func (n *Node) Peek(name string, pattern bool) *log.Log {
 	defer n.mu.Unlock()
 	c := n.openLocked(name, pattern)
 	c.used = max(c.used, n.nowLocked())
-	n.lru.MoveToBack(c.elem)
+	n.touchLocked(c)
 	return c.Log
 }
 
@@ -164,18 +174,11 @@ func (n *Node) Clear(name string) (found bool) {
 }
 
 func (n *Node) clearLocked(l *channelLog, s position.Stamp) {
-	n.used -= l.Log.Clear(true)
+	n.used -= l.Log.Clear()
 	l.Gone(s)
-}
-
-// evictLocked empties least recently used logs until the budget holds, and
-// never the one most recently used.
-func (n *Node) evictLocked() {
-	for el := n.lru.Front(); el != nil && n.used > n.cfg.Budget && el != n.lru.Back(); el = el.Next() {
-		if freed := el.Value.(*channelLog).Log.Clear(false); freed > 0 {
-			n.used -= freed
-			n.evicted++
-		}
+	l.cleared = n.at
+	for _, p := range l.patterns {
+		p.Erase(l.Name)
 	}
 }
 
@@ -190,7 +193,7 @@ func (n *Node) expireLocked(now uint64) {
 		if entries > 0 || readers > 0 || l.used+window > now {
 			return false
 		}
-		n.lru.Remove(l.elem)
+		n.listLocked(l, nil)
 		return true
 	}
 	for name, l := range n.logs {

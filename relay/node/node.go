@@ -105,7 +105,8 @@ type Node struct {
 	at        uint64 // last arrival number
 	logs      map[string]*channelLog
 	patterns  map[string]*channelLog
-	lru       *list.List // of *channelLog, least recently used first
+	lru       *list.List // of *channelLog with entries, least recently used first
+	stubs     *list.List // of those with stubs alone
 	used      int64
 	gone      map[uint8][]log.Trim // per shard: what removed logs had
 	events    events
@@ -119,6 +120,7 @@ type Node struct {
 	lastScan  uint64
 	recalling bool   // the store is read, not written
 	evicted   uint64 // logs emptied for the budget
+	backs     backs
 	counts    Counts
 	notes     []Note // for the next Tick
 
@@ -134,6 +136,8 @@ func New(cfg Config) *Node {
 		logs:     make(map[string]*channelLog),
 		patterns: make(map[string]*channelLog),
 		lru:      list.New(),
+		stubs:    list.New(),
+		backs:    backs{waiting: make(map[uint8]*backRead), reading: make(map[uint8]*backRead)},
 		gone:     make(map[uint8][]log.Trim),
 		origins:  make(map[position.Origin]*origin),
 	}
@@ -266,12 +270,12 @@ func (n *Node) appendLocked(l *channelLog, e *log.Entry) {
 	n.at++
 	e.At = n.at
 	l.used = max(l.used, e.Born)
-	n.lru.MoveToBack(l.elem)
 	n.used += l.Append(e)
+	n.listLocked(l, n.lru)
 	for _, p := range l.patterns {
 		p.used = max(p.used, e.Born)
-		n.lru.MoveToBack(p.elem)
 		n.used += p.Append(e)
+		n.listLocked(p, n.lru)
 	}
 	if n.used > n.cfg.Budget {
 		n.evictLocked()
@@ -310,6 +314,7 @@ func (n *Node) tickLocked() {
 		}
 		n.healLocked(now)
 	}
+	n.backLocked()
 	if now >= n.lastScan+1_000_000 {
 		n.lastScan = now
 		n.ids.expire(now)
@@ -334,11 +339,14 @@ type Usage struct {
 	Bytes, Budget      int64
 	Evicted            uint64 // logs emptied to stay within the budget
 	IDs                int
+	Reads              uint64 // of a shard in the store, for what the budget had taken
+	Back               uint64 // entries that came back so
+	Refused            uint64 // readers that were not waited for: their log had been read back and taken again within moments
 }
 
 // Usage returns what the logs hold.
 func (n *Node) Usage() Usage {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return Usage{len(n.logs), len(n.patterns), n.used, n.cfg.Budget, n.evicted, n.ids.len()}
+	return Usage{len(n.logs), len(n.patterns), n.used, n.cfg.Budget, n.evicted, n.ids.len(), n.backs.reads, n.backs.entries, n.backs.refused}
 }

@@ -24,6 +24,10 @@ type Store interface {
 	// up to its floor is gone for good. It delivers nothing where the store cannot
 	// say now: who asked asks again.
 	Fetch(q Fetch, a Answer, deliver func(Answer))
+	// Read yields what there is of some stretches, for each in order, and then calls
+	// done, all later and from one goroutine. The error says that not all could be
+	// read. False: not now. A message's data may be a part of more.
+	Read(of []Stretch, yield func(*log.Message), done func(error)) bool
 }
 
 // Lost says that what of a shard is beyond From, up to SSeq, is gone for good: this

@@ -33,7 +33,11 @@ type shelf struct {
 	lost  []Lost
 	ends  []End
 	asks  []ask
-	full  map[uint64]bool // numbers for which there was no room
+	reads []func(error) // each does one
+	busy  bool
+
+	stretches [][]Stretch
+	full      map[uint64]bool // numbers for which there was no room
 }
 
 func (s *shelf) Begin(o position.Origin)                        { s.begun = append(s.begun, o) }
@@ -43,6 +47,25 @@ func (s *shelf) End(e End)                                      { s.ends = appen
 func (s *shelf) Kept(_ position.Origin, _ uint8, n uint64) bool { return !s.full[n] }
 func (s *shelf) Fetch(q Fetch, a Answer, deliver func(Answer)) {
 	s.asks = append(s.asks, ask{q, a, deliver})
+}
+
+// Read finds what was saved.
+func (s *shelf) Read(of []Stretch, yield func(*log.Message), done func(error)) bool {
+	if s.busy {
+		return false
+	}
+	s.stretches = append(s.stretches, of)
+	s.reads = append(s.reads, func(err error) {
+		for _, q := range of {
+			for i := range s.saved {
+				if m := &s.saved[i]; err == nil && m.Stamp.Origin == q.Origin && m.Shard == q.Shard && m.SSeq >= q.First && m.SSeq <= q.Last {
+					yield(m)
+				}
+			}
+		}
+		done(err)
+	})
+	return true
 }
 
 // ask is a fetch that a shelf was asked.

@@ -64,12 +64,12 @@ func (c *client) covered(name string, m sent) bool {
 
 // everywhere reports whether a message is in the store of every relay: then no gap
 // is an excuse for whoever did not get it. It is no question where logs are small,
-// for what they have trimmed is not read from the store; where stores are torn, for a
+// for what they have trimmed is not read from the store, nor always what they had no memory for; where stores are torn, for a
 // relay may have given an origin up and forget that; and where clocks are apart, for
 // what a store brings back is judged by the relay's own.
 func (w *World) everywhere(m sent) bool {
 	for _, r := range w.relays {
-		if w.Slow || w.Fleeting || w.Torn || w.Apart || !r.store.has(m) {
+		if w.Slow || w.Tight || w.Fleeting || w.Torn || w.Apart || !r.store.has(m) {
 			return false
 		}
 	}

@@ -25,6 +25,7 @@ type Plan struct {
 	Brief    bool          // a window of seconds: logs and shards come and go
 	Apart    bool          // clocks that differ by more than the window
 	Again    bool          // some publishers do not hear the answer, and publish again elsewhere
+	Tight    bool          // little memory: what is not in it is read back from the store
 }
 
 // kinds is how many mixtures of faults there are.
@@ -52,6 +53,7 @@ func PlanOf(seed uint64) Plan {
 	}
 	p.Brief = p.Fleeting && seed%7 < 3
 	p.Apart = seed%7 > 4
+	p.Tight = !p.Fleeting && seed%7 > 3
 	p.Forged = seed%2 == 0
 	if p.Forsaken = p.Fleeting && seed%3 == 1; p.Forsaken {
 		p.Kills, p.Torn = false, false
@@ -68,13 +70,13 @@ func PlanOf(seed uint64) Plan {
 
 // Calm reports whether nothing in the plan can lose a message.
 func (p Plan) Calm() bool {
-	return p.Loss == 0 && !p.Cuts && !p.Slow && !p.Kills && !p.Brief && !p.Forsaken
+	return p.Loss == 0 && !p.Cuts && !p.Slow && !p.Kills && !p.Brief && !p.Forsaken && !p.Tight
 }
 
 // Durable reports whether every message of the plan must arrive: relays die, but
 // the network and the disks are whole. What is told as lost must come all the same.
 func (p Plan) Durable() bool {
-	return p.Kills && p.Loss == 0 && !p.Cuts && !p.Slow && !p.Torn && !p.Fleeting && !p.Apart
+	return p.Kills && p.Loss == 0 && !p.Cuts && !p.Slow && !p.Torn && !p.Fleeting && !p.Apart && !p.Tight
 }
 
 // Window is the age up to which history goes.

@@ -51,6 +51,9 @@ func (r *relay) boot(entries int) {
 		Origin: origin(), NewOrigin: origin, Now: r.clock, Table: table, Waker: r, Bus: r,
 		Window: window, Grace: w.Grace, Lull: w.Lull,
 	}
+	if w.Tight {
+		cfg.Budget = 150_000 // about 250 messages
+	}
 	if !w.Fleeting {
 		cfg.Store = r.store
 		cfg.Standing, _ = node.Histories(table)

@@ -19,6 +19,7 @@ var (
 //	go test ./relay/sim -run TestSeeds -from SEED -seeds 1 -log
 func TestSeeds(t *testing.T) {
 	var got, gaps int
+	var back uint64
 	for seed := *from; seed < *from+*seeds; seed++ {
 		w := New(PlanOf(seed))
 		if *trace {
@@ -26,6 +27,9 @@ func TestSeeds(t *testing.T) {
 		}
 		for _, f := range w.Run() {
 			t.Errorf("seed %d %+v: %s", seed, w.Plan, f)
+		}
+		for _, r := range w.relays {
+			back += r.node.Usage().Back
 		}
 		for _, c := range w.clients {
 			got += len(c.got)
@@ -35,8 +39,8 @@ func TestSeeds(t *testing.T) {
 			break
 		}
 	}
-	if *seeds >= 100 && (got == 0 || gaps == 0) {
-		t.Errorf("%d deliveries and %d gaps: the worlds were too quiet to show anything", got, gaps)
+	if *seeds >= 100 && (got == 0 || gaps == 0 || back == 0) {
+		t.Errorf("%d deliveries, %d gaps and %d read back: the worlds were too quiet to show anything", got, gaps, back)
 	}
 	t.Logf("%d seeds, %d deliveries, %d gaps", *seeds, got, gaps)
 }

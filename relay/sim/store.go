@@ -54,6 +54,21 @@ func (s *store) Fetch(q node.Fetch, a node.Answer, deliver func(node.Answer)) {
 	s.later(func() { deliver(a) })
 }
 
+// Read finds what is wanted, a little later.
+func (s *store) Read(of []node.Stretch, yield func(*log.Message), done func(error)) bool {
+	s.later(func() {
+		for _, q := range of {
+			for _, r := range s.recs {
+				if m := r.message; m != nil && m.Stamp.Origin == q.Origin && m.Shard == q.Shard && m.SSeq >= q.First && m.SSeq <= q.Last {
+					yield(m)
+				}
+			}
+		}
+		done(nil)
+	})
+	return true
+}
+
 // has reports whether a message was saved under any of its stamps.
 func (s *store) has(m sent) bool {
 	return slices.ContainsFunc(s.recs, func(r record) bool { return r.message != nil && m.is(r.message.Stamp) })
