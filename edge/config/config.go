@@ -22,7 +22,7 @@ type Config struct {
 	Mesh       Mesh                  `yaml:"mesh" doc:"The other regions, and the other nodes of this one. chappe regions init writes it. Without it the node is alone and opens no port for it."`
 	History    History               `yaml:"history" doc:"The disk behind namespaces with history."`
 	Plugins    Plugins               `yaml:"plugins" doc:"WASM plugins: who may upload them, and what they may use. Without upload keys there are none (chappe dev takes unsigned ones)."`
-	Memory     Size                  `yaml:"memory" default:"256MiB" min:"8MiB" doc:"Memory for the messages of all channels together. Over it the least recently used channels lose theirs, told as gaps (trimmed) to whoever asks for them. Connections come on top: 4 to 8 KiB each."`
+	Memory     Size                  `yaml:"memory" default:"256MiB" min:"8MiB" doc:"Memory for the messages of all channels together. Over it the least recently used channels lose theirs. With history and a store they are read back from the disk for who needs them; else whoever asks for them is told a gap (trimmed). Connections come on top: 4 to 8 KiB each."`
 	Data       string                `yaml:"data" default:"./chappe-data" doc:"Directory for what must survive a restart. chappe dev uses a temporary one."`
 	Log        Log                   `yaml:"log" doc:"Logs go to stderr: one line when a connection opens and one when it closes, none per message."`
 	Drain      Drain                 `yaml:"drain" doc:"How the node leaves on SIGTERM or SIGINT."`

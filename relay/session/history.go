@@ -55,6 +55,7 @@ func (h *Host) historyFor(c *policy.Client, tags []policy.Tags, r *wire.History)
 	if from == nil && r.Last > 0 {
 		limit = min(limit, r.Last)
 	}
+	h.bring(r.Channel, wild, from, limit)
 	l := h.cfg.Node.Peek(r.Channel, wild)
 	return h.page(l, r, from, limit, func(es []*log.Entry) []*log.Entry { return h.sieve(c, r.Channel, tags, es) }), nil
 }
@@ -86,8 +87,15 @@ func (h *Host) page(l *log.Log, r *wire.History, from *position.Position, limit 
 		if page.More = len(live) > limit; page.More {
 			live = live[:limit]
 		}
-	case len(live) > limit:
-		live = live[len(live)-limit:]
+	default:
+		live = live[max(0, len(live)-limit):]
+		start := lower(p, before(live))
+		if gaps := h.rewound(l, limit, &start); len(gaps) > 0 {
+			page.Gap = gaps[0]
+			for _, g := range gaps[1:] { // a page has one: its reason is that of the first
+				page.Gap.Ranges, page.Gap.Count = append(page.Gap.Ranges, g.Ranges...), 0
+			}
+		}
 	}
 	switch {
 	case page.More: // the cursor goes only as far as the page

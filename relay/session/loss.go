@@ -32,6 +32,12 @@ func (h *Host) losses(l *log.Log, p *position.Position) (gaps []*wire.Gap) {
 		}
 		gaps = append(gaps, g)
 	}
+	return append(gaps, h.holes(l, p)...)
+}
+
+// holes returns the gaps of what was lost between nodes for a reader at p.
+func (h *Host) holes(l *log.Log, p *position.Position) (gaps []*wire.Gap) {
+	name := []string{l.Name}
 	lossy := &wire.Gap{Channels: name, Reason: wire.ReasonLossy}
 	ended := &wire.Gap{Channels: name, Reason: wire.ReasonOriginLost}
 	yieldShards(l, func(shard uint8) bool {

@@ -83,6 +83,7 @@ type join struct {
 	tags []policy.Tags
 	from *position.Position // that of its cursor, or of the whole stream; nil: it begins now
 	at   time.Time
+	back *atomic.Bool // what it needs has been read back from the store; nil: nobody asked
 }
 
 const (
@@ -146,9 +147,15 @@ func (s *Session) subLocked(f *wire.Sub, tags []policy.Tags, whole *position.Pos
 	s.joinLocked(&j, wild)
 }
 
-// readyLocked reports whether a subscription need not wait any longer.
+// readyLocked reports whether a subscription need not wait any longer: for other nodes,
+// or for what is read back from the store.
 func (s *Session) readyLocked(j *join, wild bool, now time.Time) bool {
 	wait := now.Sub(j.at)
+	return s.vouchedLocked(j, wild, wait) && (wait >= backWait || !s.behindLocked(j, wild))
+}
+
+// vouchedLocked reports whether a subscription need not wait for other nodes.
+func (s *Session) vouchedLocked(j *join, wild bool, wait time.Duration) bool {
 	switch {
 	case j.from == nil:
 		return wait >= joinWait || s.startedLocked(j.req.Channel, wild)
@@ -230,12 +237,12 @@ func (s *Session) joiningLocked(name string) bool {
 // joinReadyLocked completes the subscriptions that waited long enough.
 func (s *Session) joinReadyLocked(now time.Time) (any bool) {
 	for i := 0; i < len(s.joining); {
-		j := s.joining[i]
-		wild, _ := channel.CheckPattern(j.req.Channel)
-		if !s.readyLocked(&j, wild, now) {
+		wild, _ := channel.CheckPattern(s.joining[i].req.Channel)
+		if !s.readyLocked(&s.joining[i], wild, now) {
 			i++
 			continue
 		}
+		j := s.joining[i]
 		s.joining = append(s.joining[:i], s.joining[i+1:]...)
 		s.joinLocked(&j, wild)
 		any = true
@@ -259,10 +266,7 @@ func (s *Session) joinLocked(j *join, wild bool) {
 		e.moreLocked().view.tags = j.tags
 		subbed.Pass = s.host.cfg.Authority.SealPass(s.who, f.Channel, j.tags)
 	}
-	last := f.Last
-	if last == 0 && o.Cache && !wild {
-		last = 1
-	}
+	last := s.lastOf(f, wild)
 	var gaps []*wire.Gap
 	switch {
 	case from != nil:
@@ -290,6 +294,9 @@ func (s *Session) joinLocked(j *join, wild bool) {
 		subbed.Cursor = p.Cursor()
 		if s.bare() && e.next < next {
 			*s.pos = lower(*s.pos, p)
+		}
+		if last > 0 {
+			gaps = s.host.rewound(e.log, last, &p)
 		}
 		if g := s.originsLocked(e, &position.Position{}); g != nil {
 			gaps = append(gaps, g)
@@ -364,13 +371,7 @@ func (s *Session) startLocked(e *sub, next uint64) position.Position {
 	}
 	es := make([]*log.Entry, next-e.next)
 	n, _ := e.log.Read(e.next, ^uint64(0), es)
-	var before position.Position
-	for _, entry := range es[:n] {
-		if _, seen := before.Base(entry.Stamp.Origin); !seen {
-			before.Raise(entry.Stamp.Origin, entry.Stamp.Tick-2) // ticks are even
-		}
-	}
-	return lower(p, before)
+	return lower(p, before(es[:n]))
 }
 
 // lower returns p with the origins that q names set back to q, where q is less.
