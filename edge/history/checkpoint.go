@@ -29,7 +29,7 @@ type checkpoint struct {
 	origin      position.Origin
 	own         bool
 	at          time.Time
-	first, last uint64 // sequences of the stream
+	first, last uint64 // sequences of the stream; first is 0 before there is one
 	bytes       uint64
 }
 
@@ -116,6 +116,12 @@ func (cs *checkpoints) newest() (out []checkpoint) {
 		out = append(out, all[len(all)-1])
 	}
 	return out
+}
+
+// begun reports whether the stream of an origin has been made.
+func (cs *checkpoints) begun(o position.Origin) bool {
+	all := cs.of[o]
+	return len(all) > 0 && all[len(all)-1].first > 0
 }
 
 // own reports whether an origin is a life of this node, as far as is known.

@@ -84,13 +84,10 @@ func TestExpiredIsNotDamaged(t *testing.T) {
 		return err == nil && js.CachedInfo().State.FirstSeq > 1
 	})
 	a.publish("h.one", 5)
-	copied := t.TempDir() // as a kill leaves it
-	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
+	killed := copied(t, dir)
 	a.node.Close()
 	a.end()
-	for _, where := range []string{dir, copied} {
+	for _, where := range []string{dir, killed} {
 		b := live(t, where, 2, brief)
 		b.wellOrNot(t, where)
 		var p position.Position
@@ -114,11 +111,7 @@ func TestOldestFileGone(t *testing.T) {
 		}
 		a.until("there is no checkpoint", func() bool { return checkpointsIn(t, dir)[0].last > 1 })
 		if killed {
-			at := t.TempDir()
-			if err := os.CopyFS(at, os.DirFS(dir)); err != nil {
-				t.Fatal(err)
-			}
-			dir = at
+			dir = copied(t, dir)
 		}
 		a.node.Close()
 		a.end()

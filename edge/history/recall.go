@@ -52,6 +52,7 @@ func (s *Store) Recall(ctx context.Context, n Recaller) error {
 		s.mu.Unlock()
 	}
 	lives = append(lives, s.missed(there)...)
+	s.began()
 	for _, l := range lives {
 		if l.Own && l.End == nil {
 			s.counts.torn.Add(1)
@@ -162,13 +163,31 @@ func (s *Store) rescue(ctx context.Context, o position.Origin, there map[positio
 	return os.Rename(filepath.Join(s.streamsDir(), streamName(o)), aside)
 }
 
-// missed returns the lives whose stream is gone as a whole, and not for its age.
+// began lists the life of this node that begins, before it says anything: if it ends
+// before that is on the disk, the next one knows that it was.
+func (s *Store) began() {
+	s.mu.Lock()
+	for o, st := range s.streams {
+		if st.own && len(s.points.of[o]) == 0 {
+			s.points.add(checkpoint{origin: o, own: true, at: time.Now()}, s.cfg.Age+margin)
+		}
+	}
+	s.mu.Unlock()
+	if err := s.points.save(); err != nil {
+		s.cfg.Logger.Warn("history", "err", err)
+	}
+}
+
+// missed returns the lives whose stream is gone as a whole, and not for its age, or
+// never was.
 func (s *Store) missed(there map[position.Origin]*jetstream.StreamInfo) (lives []node.Life) {
 	for _, c := range s.points.newest() {
 		if there[c.origin] != nil || time.Since(c.at) > s.cfg.Age+margin {
 			continue
 		}
-		s.damage(c.origin, max(c.last, 1), errors.New("its stream is gone"))
+		if c.first > 0 {
+			s.damage(c.origin, max(c.last, 1), errors.New("its stream is gone"))
+		}
 		if c.own {
 			s.Begin(c.origin)
 		}

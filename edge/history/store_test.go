@@ -207,6 +207,21 @@ func TestALifeThatWasCutIsTold(t *testing.T) {
 	}
 }
 
+// A life of which nothing came to the disk is known all the same, and told: it may
+// have said something. It is not damage.
+func TestALifeThatWroteNothing(t *testing.T) {
+	dir := t.TempDir()
+	a := live(t, dir, 1)
+	killed := copied(t, dir)
+	a.end()
+	b := live(t, killed, 2)
+	var p position.Position
+	p.Raise(1, 1)
+	if lost := b.node.Gone(&p, nil); len(lost) != 1 || b.store.counts.torn.Load() != 1 || b.store.counts.damaged.Load() != 0 {
+		t.Errorf("told %v, %d torn, %d damaged", lost, b.store.counts.torn.Load(), b.store.counts.damaged.Load())
+	}
+}
+
 // Of a channel without history, whose shard has one with, the place is kept and
 // not what was said.
 func TestWhatHasNoHistoryIsNotOnTheDisk(t *testing.T) {
@@ -283,6 +298,34 @@ func TestFetchFromTheDisk(t *testing.T) {
 			after = m.SSeq
 		}
 	}
+}
+
+// copied returns a copy of a store that is in use: what a kill leaves.
+func copied(t *testing.T, dir string) string {
+	to := t.TempDir()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		at := filepath.Join(to, strings.TrimPrefix(path, dir))
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // a temporary file
+			return nil
+		case err != nil:
+			return err
+		case d.IsDir():
+			return os.MkdirAll(at, 0o700)
+		}
+		b, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(at, b, 0o600)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return to
 }
 
 func often(c *Config) { c.Tidy = 5 * time.Millisecond }

@@ -98,8 +98,8 @@ func (s *Store) ensure(ctx context.Context, o position.Origin) error {
 	if own {
 		meta[ownerKey] = s.cfg.Node
 	}
-	if len(s.points.of[o]) == 0 { // before it is there: it must be missed if it is not
-		s.points.add(checkpoint{origin: o, own: own, at: time.Now()}, s.cfg.Age+margin)
+	if !s.points.begun(o) { // before it is there: it must be missed if it is not
+		s.points.add(checkpoint{origin: o, own: own, at: time.Now(), first: 1}, s.cfg.Age+margin)
 		if err := s.points.save(); err != nil {
 			return err
 		}
@@ -163,7 +163,7 @@ func (s *Store) tidy(ctx context.Context) (broken bool) {
 		own := st.own
 		st.grown = 0
 		s.mu.Unlock()
-		c := checkpoint{o, own, at, state.FirstSeq, state.LastSeq, state.Bytes}
+		c := checkpoint{o, own, at, max(state.FirstSeq, 1), state.LastSeq, state.Bytes}
 		if all := s.points.of[o]; len(all) == 0 || all[len(all)-1].first != c.first || all[len(all)-1].last != c.last {
 			s.points.add(c, js.CachedInfo().Config.MaxAge)
 			changed = true
