@@ -23,6 +23,8 @@ type Link struct {
 	InBytes   int64
 	OutBytes  int64
 	Recreated int // how often the watchdog made the links to this region again
+
+	id uint64 // of the connection: one that is made again has another
 }
 
 // Stats are counts since the start.
@@ -76,7 +78,7 @@ func (m *Mesh) Links() []Link {
 	m.mu.Unlock()
 	if z, err := m.server.Routez(nil); err == nil {
 		for _, r := range z.Routes {
-			l := Link{Kind: "route", Up: true, Solicited: r.DidSolicit, InMsgs: r.InMsgs, OutMsgs: r.OutMsgs, InBytes: r.InBytes, OutBytes: r.OutBytes}
+			l := Link{Kind: "route", Up: true, id: r.Rid, Solicited: r.DidSolicit, InMsgs: r.InMsgs, OutMsgs: r.OutMsgs, InBytes: r.InBytes, OutBytes: r.OutBytes}
 			l.Region, l.Node, _ = splitName(r.RemoteName)
 			l.RTT = duration(r.RTT)
 			out = append(out, l)
@@ -95,7 +97,7 @@ func (m *Mesh) leafs() (out []Link) {
 		return nil
 	}
 	for _, i := range z.Leafs {
-		l := Link{Kind: "leaf", Up: true, Solicited: i.IsSpoke, InMsgs: i.InMsgs, OutMsgs: i.OutMsgs, InBytes: i.InBytes, OutBytes: i.OutBytes}
+		l := Link{Kind: "leaf", Up: true, id: i.ID, Solicited: i.IsSpoke, InMsgs: i.InMsgs, OutMsgs: i.OutMsgs, InBytes: i.InBytes, OutBytes: i.OutBytes}
 		l.Region, l.Node, _ = splitName(i.Name)
 		l.RTT = duration(i.RTT)
 		out = append(out, l)
@@ -112,5 +114,9 @@ func duration(s string) time.Duration {
 	return d
 }
 
-// splitName divides a server's name, which is region.node.
-func splitName(name string) (region, node string, ok bool) { return strings.Cut(name, ".") }
+// splitName divides a server's name, which is region.node.life.
+func splitName(name string) (region, node string, ok bool) {
+	region, rest, ok := strings.Cut(name, ".")
+	node, _, _ = strings.Cut(rest, ".")
+	return region, node, ok
+}

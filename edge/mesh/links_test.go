@@ -75,9 +75,11 @@ func TestReloadAddsARegion(t *testing.T) {
 // Who has another key than the one that is known for its region is not let in.
 func TestWrongKey(t *testing.T) {
 	keys, wrong := regionKeys{}, regionKeys{}
-	a := launch(t, Config{Region: "ap", Node: "n0", Listen: "127.0.0.1:0", Key: keys.seed(t, "ap"), Peers: []Peer{{Region: "eu", Key: keys.public(t, "eu")}}})
-	b := launch(t, Config{Region: "eu", Node: "n0", Key: wrong.seed(t, "eu"), Peers: []Peer{{Region: "ap", Key: keys.public(t, "ap"), URLs: []string{a.mesh.Addr()}}}})
+	var here, there lines
+	a := launch(t, Config{Region: "ap", Node: "n0", Listen: "127.0.0.1:0", Key: keys.seed(t, "ap"), Logger: here.logger(), Peers: []Peer{{Region: "eu", Key: keys.public(t, "eu")}}})
+	b := launch(t, Config{Region: "eu", Node: "n0", Key: wrong.seed(t, "eu"), Logger: there.logger(), Peers: []Peer{{Region: "ap", Key: keys.public(t, "ap"), URLs: []string{a.mesh.Addr()}}}})
 	eventually(t, "both count the refusal", func() bool { return a.mesh.Stats().Refused > 0 && b.mesh.Stats().Refused > 0 })
+	eventually(t, "both say so", func() bool { return here.count(CodeRefused) > 0 && there.count(CodeRefused) > 0 })
 	if l := a.mesh.leafs(); len(l) > 0 {
 		t.Errorf("%+v", l)
 	}
@@ -158,7 +160,12 @@ func TestSecured(t *testing.T) {
 // A region cannot speak in the name of another, neither as subject nor as
 // origin: the allow-list stops the one, the guard the other.
 func TestGuard(t *testing.T) {
-	ps := regions(t, regionKeys{}, []string{"ap", "eu", "us"}, direct)
+	var said lines
+	ps := regions(t, regionKeys{}, []string{"ap", "eu", "us"}, direct, func(c *Config, _ *node.Config) {
+		if c.Region == "ap" {
+			c.Logger = said.logger()
+		}
+	})
 	for _, p := range ps {
 		p.follow("one.x")
 	}
@@ -178,7 +185,11 @@ func TestGuard(t *testing.T) {
 	eventually(t, "the guard counts it", func() bool { return a.mesh.Stats().Foreign == 1 && b.mesh.Stats().Foreign == 1 })
 	post(allSubject("us"), []byte{version + 1, byte(kindMark), 0, 0, 0, 0, 0, 0, 0, 0})
 	post(allSubject("us"), putHeader(nil, kindMark, c.node.Self()))
-	eventually(t, "unreadable packets are counted", func() bool { return a.mesh.Stats().Versions == 1 && a.mesh.Stats().Malformed == 1 })
+	post(allSubject("us"), []byte{version + 1, byte(kindMark), 0, 0, 0, 0, 0, 0, 0, 0})
+	eventually(t, "unreadable packets are counted", func() bool { return a.mesh.Stats().Versions == 2 && a.mesh.Stats().Malformed == 1 })
+	if said.count("code="+CodeVersion+" region=us") != 1 || said.count("code="+CodeMalformed+" region=us") != 1 {
+		t.Errorf("each is said once: %s", said.b.String())
+	}
 	c.publish("one.x", "real")
 	check(t, a, "one.x", 1)
 	check(t, b, "one.x", 1)

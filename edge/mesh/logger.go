@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,13 +28,14 @@ const quiet = 10 * time.Second
 // refusals are what lines of the server about links not let in have in common.
 var refusals = []string{"Authorization Violation", "authentication error", "TLS leafnode handshake error", "minimum version"}
 
+// CodeRefused is of log lines about links that were not let in, for alerts.
+const CodeRefused = "mesh_refused"
+
 func (l *natsLog) say(level slog.Level, format string, args []any) {
 	line := fmt.Sprintf(format, args...)
-	for _, sign := range refusals {
-		if strings.Contains(line, sign) {
-			l.refused.Add(1)
-			break
-		}
+	refused := slices.ContainsFunc(refusals, func(sign string) bool { return strings.Contains(line, sign) })
+	if refused {
+		l.refused.Add(1)
 	}
 	now := time.Now()
 	l.mu.Lock()
@@ -45,7 +47,11 @@ func (l *natsLog) say(level slog.Level, format string, args []any) {
 		l.last[format] = now
 	}
 	l.mu.Unlock()
-	if !again {
+	switch {
+	case again:
+	case refused:
+		l.log.Warn("mesh: a link is not let in, here or there: another key, certificate or version than is known", "code", CodeRefused, "line", line)
+	default:
 		l.log.Log(context.Background(), level, line, "part", "nats")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chappe-relay/chappe/relay/position"
@@ -29,6 +30,7 @@ type Member struct {
 	Status
 	Self   bool          // this node
 	Up     bool          // heard from within memberSilence, and not leaving
+	Left   bool          // it said that it leaves
 	Heard  time.Time     // when
 	RTT    time.Duration // there and back, the best of the last few; 0: not known yet
 	Offset time.Duration // its clock minus ours
@@ -49,6 +51,7 @@ type announcement struct {
 	Node    string   `json:"node"`
 	Former  []string `json:"former,omitempty"` // its earlier origins
 	Sent    int64    `json:"sent"`
+	Up      int64    `json:"up"` // microseconds since it began, by no wall clock
 	Leaving bool     `json:"leaving,omitempty"`
 	Echo    []echo   `json:"echo,omitempty"`
 	Status
@@ -57,33 +60,43 @@ type announcement struct {
 // echo gives a node its own time back, for round trips and clocks (RFC 5905 §8).
 type echo struct {
 	To   string `json:"to"` // region.node
+	Of   string `json:"of"` // its origin: another than its own shows a node that it is not alone with its name
 	Sent int64  `json:"sent"`
+	Up   int64  `json:"up"`
 	Held int64  `json:"held"` // microseconds between its coming and its going back
 }
 
 type members struct {
 	region, node string
+	selves       *atomic.Pointer[[]position.Origin] // this node's origins
+	began        time.Time
 
 	mu       sync.Mutex
 	byName   map[string]*member // region.node
 	byOrigin map[position.Origin]*member
 	self     Status
+	twins    map[position.Origin]*twin
+	verdicts []verdict
 }
 
 type member struct {
 	Member
 	name    string
 	origins []position.Origin
-	sent    int64 // the time in its last announcement
+	sent    int64         // the time in its last announcement
+	age     time.Duration // its age then
 	clock   clock
 	off     bool // its clock differs, and that was said
 	leaving bool
+	claim   *claim // nil: nobody else wants its name
+	twice   bool   // somebody does, and that was said
 }
 
-func (ms *members) init(region, node string) {
-	ms.region, ms.node = region, node
+func (ms *members) init(region, node string, selves *atomic.Pointer[[]position.Origin]) {
+	ms.region, ms.node, ms.selves, ms.began = region, node, selves, time.Now()
 	ms.byName = make(map[string]*member)
 	ms.byOrigin = make(map[position.Origin]*member)
+	ms.twins = make(map[position.Origin]*twin)
 }
 
 // announce tells the others who we are.
@@ -98,7 +111,7 @@ func (m *Mesh) announce(leaving bool) {
 	}
 	now := time.Now()
 	a.Echo = m.members.echoes(now, a.Status)
-	a.Sent = m.cfg.Clock().UnixMicro()
+	a.Sent, a.Up = m.cfg.Clock().UnixMicro(), now.Sub(m.members.began).Microseconds()
 	body, err := json.Marshal(a)
 	if err != nil {
 		m.cfg.Logger.Error("mesh: announcement", "err", err) // a status with no JSON form, such as a load of NaN
@@ -118,7 +131,10 @@ func (ms *members) echoes(now time.Time, self Status) (out []echo) {
 			continue
 		}
 		if now.Sub(m.Heard) < memberSilence {
-			out = append(out, echo{m.name, m.sent, now.Sub(m.Heard).Microseconds()})
+			out = append(out, echo{m.name, m.Origin.String(), m.sent, m.age.Microseconds(), now.Sub(m.Heard).Microseconds()})
+		}
+		if c := m.claim; c != nil && now.Sub(c.heard) < memberSilence {
+			out = append(out, echo{m.name, c.origin.String(), c.sent, c.up.Microseconds(), now.Sub(c.heard).Microseconds()})
 		}
 	}
 	return out
@@ -176,8 +192,15 @@ func (m *Mesh) meet(r Receiver, region string, from position.Origin, body []byte
 func (ms *members) heard(region string, origins []position.Origin, a *announcement, now time.Time, wall int64) (fresh bool, over position.Origin) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	name := region + "." + a.Node
+	name, own := region+"."+a.Node, ms.region+"."+ms.node
+	if name == own {
+		ms.namesakeLocked(origins[0], a.Sent, time.Duration(a.Up)*time.Microsecond, 0, now)
+		return false, 0
+	}
 	m := ms.byName[name]
+	if m != nil && !slices.Contains(origins, m.Origin) && m.refusesLocked(origins[0], a, now) {
+		return false, 0
+	}
 	if m == nil {
 		if len(ms.byName) >= maxMembers {
 			return false, 0
@@ -199,12 +222,16 @@ func (ms *members) heard(region string, origins []position.Origin, a *announceme
 		}
 	}
 	m.Status, m.leaving = a.Status, a.Leaving
-	m.Heard, m.sent = now, a.Sent
-	own := ms.region + "." + ms.node
+	m.Heard, m.sent, m.age = now, a.Sent, time.Duration(a.Up)*time.Microsecond
 	for _, e := range a.Echo {
-		if e.To == own {
-			m.RTT, m.Offset = m.clock.sample(e, a.Sent, wall)
+		if e.To != own {
+			continue
 		}
+		if o, err := position.ParseOrigin(e.Of); err == nil && !ms.isSelf(o) {
+			ms.namesakeLocked(o, e.Sent, time.Duration(e.Up)*time.Microsecond, time.Duration(e.Held)*time.Microsecond, now)
+			continue
+		}
+		m.RTT, m.Offset = m.clock.sample(e, a.Sent, wall)
 	}
 	return fresh && !a.Leaving, over
 }
@@ -251,7 +278,7 @@ func (m *Mesh) Members() []Member {
 	out := []Member{{Region: ms.region, Node: ms.node, Origin: m.self(), Status: ms.self, Self: true, Up: true, Heard: now}}
 	for _, one := range ms.byName {
 		c := one.Member
-		c.Up = one.up(now)
+		c.Up, c.Left = one.up(now), one.leaving
 		out = append(out, c)
 	}
 	slices.SortFunc(out, func(a, b Member) int {

@@ -2,10 +2,12 @@ package mesh
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +39,7 @@ type Mesh struct {
 	cfg      Config // but for Peers, Routes and TLS: see peers
 	local    nkeys.KeyPair
 	localKey string
+	life     string // tells this life of the node from others, in its server's name
 	server   *server.Server
 	pub, sub *nats.Conn
 	out      *outbox
@@ -57,6 +60,9 @@ type Mesh struct {
 	forgot  time.Time                   // owned by receive
 	repairs repairs                     // owned by receive
 
+	unreadTold map[string]time.Time // owned by receive: when a log line said so
+	told       report               // owned by the watchdog
+
 	mu      sync.Mutex
 	latest  Config // as reloaded
 	watch   map[string]*watched
@@ -75,13 +81,13 @@ func New(cfg Config) (*Mesh, error) {
 		return nil, fmt.Errorf("mesh: make a key: %w", err)
 	}
 	m := &Mesh{
-		cfg: cfg, latest: cfg, local: local,
+		cfg: cfg, latest: cfg, local: local, life: strings.ToLower(rand.Text()[:8]),
 		out: newOutbox(cfg.Outbox), in: newInbox(cfg.Inbox), arrived: make(chan *nats.Msg, arrivedRoom),
 		serving: make(chan struct{}, maxServing), hurry: make(chan struct{}, 1),
-		sources: make(map[position.Origin]*source), watch: make(map[string]*watched),
+		sources: make(map[position.Origin]*source), watch: make(map[string]*watched), unreadTold: make(map[string]time.Time),
 	}
 	m.current.Store(&[]position.Origin{})
-	m.members.init(cfg.Region, cfg.Node)
+	m.members.init(cfg.Region, cfg.Node, &m.current)
 	m.asking.init()
 	m.repairs.init()
 	if m.localKey, err = local.PublicKey(); err != nil {
@@ -101,7 +107,7 @@ const arrivedRoom = 1 << 16
 const startTimeout = 10 * time.Second
 
 func (m *Mesh) start() error {
-	o, err := m.cfg.options(m.localKey, nil)
+	o, err := m.cfg.options(m.life, m.localKey, nil)
 	if err != nil {
 		return err
 	}
@@ -189,9 +195,12 @@ const announceEvery = 500 * time.Millisecond
 
 // Run moves messages until ctx ends; then it says goodbye, sends what waits, and
 // closes. End the relay first: its last mark tells the others that nothing was
-// lost. Run may be called once.
+// lost. The error says that another node has this one's name and had it before.
+// Run may be called once.
 func (m *Mesh) Run(ctx context.Context, r Receiver) error {
 	m.be(r.Self())
+	ctx, done := context.WithCancel(ctx)
+	defer done()
 	stopPump, stopReceive, stopSend := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var in, sender, work sync.WaitGroup
 	in.Go(func() { m.pump(stopPump) })
@@ -201,15 +210,18 @@ func (m *Mesh) Run(ctx context.Context, r Receiver) error {
 	m.announce(false)
 	tick := time.NewTicker(announceEvery)
 	defer tick.Stop()
-	for ctx.Err() == nil {
+	var err error
+	for ctx.Err() == nil && err == nil {
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
+			err = m.judge()
 			m.announce(false)
 		case <-m.hurry:
 			m.announce(false)
 		}
 	}
+	done()
 	m.announce(true)
 	m.out.close()
 	close(stopSend)
@@ -219,7 +231,7 @@ func (m *Mesh) Run(ctx context.Context, r Receiver) error {
 	in.Wait()
 	work.Wait()
 	m.stop()
-	return nil
+	return err
 }
 
 // Close ends a mesh that was never run.
@@ -263,7 +275,7 @@ func (m *Mesh) applyLocked(cfg *Config, disabled map[string]bool) error {
 	if m.closing {
 		return server.ErrServerNotRunning
 	}
-	o, err := cfg.options(m.localKey, disabled)
+	o, err := cfg.options(m.life, m.localKey, disabled)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,8 @@ var (
 	remadeDesc   = prometheus.NewDesc("chappe_mesh_links_recreated_total", "Links that the watchdog made again.", nil, nil)
 	shardsDesc   = prometheus.NewDesc("chappe_mesh_shards", "Shards this node is subscribed to.", nil, nil)
 	linksDesc    = prometheus.NewDesc("chappe_mesh_links", "Links that stand, by region at the other end; 0: none.", []string{"kind", "region"}, nil)
+	configured   = prometheus.NewDesc("chappe_mesh_regions_configured", "Other regions that the configuration names.", nil, nil)
+	heardDesc    = prometheus.NewDesc("chappe_mesh_regions_heard", "Other regions of which a node is heard. Fewer than are configured: something is cut off, or dead.", nil, nil)
 	upDesc       = prometheus.NewDesc("chappe_mesh_member_up", "Whether a node was heard from in the last 3 s.", []string{"region", "node"}, nil)
 	rttDesc      = prometheus.NewDesc("chappe_mesh_member_rtt_seconds", "Round trip to a node, best of the last few.", []string{"region", "node"}, nil)
 	lagDesc      = prometheus.NewDesc("chappe_mesh_member_lag_seconds", "Age of a node's newest mark when it came.", []string{"region", "node"}, nil)
@@ -27,7 +29,7 @@ var (
 // Describe implements prometheus.Collector.
 func (c collector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{packetsDesc, droppedDesc, repeatedDesc, fetchesDesc, repairedDesc, refusedDesc, slowDesc,
-		remadeDesc, shardsDesc, linksDesc, upDesc, rttDesc, lagDesc, offsetDesc} {
+		remadeDesc, shardsDesc, linksDesc, configured, heardDesc, upDesc, rttDesc, lagDesc, offsetDesc} {
 		to <- d
 	}
 }
@@ -67,6 +69,9 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	for w, n := range standing {
 		gauge(linksDesc, float64(n), w.kind, w.region)
 	}
+	regions, missing := c.m.Regions()-1, len(c.m.Missing())
+	gauge(configured, float64(regions))
+	gauge(heardDesc, float64(regions-missing))
 	for _, m := range c.m.Members() {
 		up := 0.0
 		if m.Up {

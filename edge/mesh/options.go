@@ -36,12 +36,13 @@ const (
 	maxPayload = 4 << 20
 )
 
-// options makes those of the embedded server. local is the public key of our own
-// connections inside the process; disabled names regions whose links are to be
-// down for a moment.
-func (c *Config) options(local string, disabled map[string]bool) (*server.Options, error) {
+// options makes those of the embedded server. life is unique: of two servers with
+// one name the one in the middle cuts off the other, again and again. local is the
+// public key of our own connections inside the process; disabled names regions
+// whose links are to be down for a moment.
+func (c *Config) options(life, local string, disabled map[string]bool) (*server.Options, error) {
 	o := &server.Options{
-		ServerName: c.Region + "." + c.Node,
+		ServerName: c.Region + "." + c.Node + "." + life,
 		NoSigs:     true, NoLog: true, DisableJetStreamBanner: true,
 		DontListen:   true,
 		PingInterval: pingInterval, MaxPingsOut: maxPingsOut,

@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -54,11 +53,7 @@ func (m *Mesh) receive(ctx context.Context, r Receiver, stop <-chan struct{}, wo
 		case <-m.in.wake:
 			for _, msg := range m.in.take() {
 				if err := m.take(ctx, r, msg, work); err != nil {
-					if errors.Is(err, errVersion) {
-						m.counts.versions.Add(1)
-					} else {
-						m.counts.malformed.Add(1)
-					}
+					m.unread(msg, err)
 				}
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -87,6 +88,7 @@ type peer struct {
 	stop  context.CancelFunc // of the mesh
 	quiet context.CancelFunc // of the node's ticks
 	done  sync.WaitGroup
+	ran   chan error // what Run returned, unless the test took it
 	ended bool
 }
 
@@ -121,15 +123,11 @@ func launchAs(t testing.TB, cfg Config, as func(*node.Node) Receiver, tunes ...t
 		t.Fatal(err)
 	}
 	nc.Bus = m
-	p := &peer{t: t, mesh: m, node: node.New(nc)}
+	p := &peer{t: t, mesh: m, node: node.New(nc), ran: make(chan error, 1)}
 	ctx, stop := context.WithCancel(context.Background())
 	ticking, quiet := context.WithCancel(context.Background())
 	p.stop, p.quiet = stop, quiet
-	p.done.Go(func() {
-		if err := m.Run(ctx, as(p.node)); err != nil {
-			t.Error(err)
-		}
-	})
+	p.done.Go(func() { p.ran <- m.Run(ctx, as(p.node)) })
 	p.done.Go(func() {
 		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()
@@ -161,7 +159,35 @@ func (p *peer) close(goodbye bool) {
 	}
 	p.stop()
 	p.done.Wait()
+	select {
+	case err := <-p.ran:
+		if err != nil {
+			p.t.Error(err)
+		}
+	default:
+	}
 }
+
+// lines keeps what a logger writes.
+type lines struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+// count is how often the log says something.
+func (l *lines) count(what string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), what)
+}
+
+func (l *lines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 // testLog shows lines only while the test runs.
 type testLog struct{ t testing.TB }

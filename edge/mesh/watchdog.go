@@ -36,6 +36,7 @@ func (m *Mesh) watchdog(ctx context.Context) {
 		case now := <-tick.C:
 			m.interest.sweep(now)
 			m.look(now)
+			m.report(now)
 		}
 	}
 }

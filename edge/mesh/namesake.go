@@ -1,0 +1,136 @@
+package mesh
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/chappe-relay/chappe/relay/position"
+)
+
+// Two nodes of one region that have one name would take turns at being it: each
+// word of the one would be the other's death to whoever hears both. So a name is
+// its holder's while that is heard; both are told of each other, and the later one
+// ends. Which that is their ages say, for clocks may differ.
+
+// CodeTwin is of log lines about two nodes with one name, for alerts.
+const CodeTwin = "mesh_twin"
+
+// claim is another node that wants a member's name. Guarded by members.mu.
+type claim struct {
+	origin position.Origin
+	sent   int64         // the time in its last announcement
+	up     time.Duration // its age then
+	heard  time.Time     // when that came
+	turns  int           // times that the holder was heard between two of its announcements
+}
+
+const (
+	// overdue is how long a node may be silent before its name may be another
+	// life's: one announcement missed.
+	overdue = 3 * announceEvery / 2
+	// convinced is how many announcements of another node prove that it lives beside
+	// us, and convincedOver over how long: what a former life said may come late.
+	convinced     = 3
+	convincedOver = 2 * time.Second
+	// turnsSaid is after how many turns of two a third is sure. It is before the
+	// later of them ends.
+	turnsSaid = 2
+	// maxTwins bounds what others can make us remember.
+	maxTwins = 16
+)
+
+// refusesLocked reports whether a member keeps its name from who announces itself
+// by it, and notes that. Who is leaving, or was not heard for a while, has ended:
+// then that is its next life.
+func (m *member) refusesLocked(origin position.Origin, a *announcement, now time.Time) bool {
+	up := time.Duration(a.Up) * time.Microsecond
+	silent := now.Sub(m.Heard)
+	if m.leaving || silent >= memberSilence || silent >= overdue && m.Heard.Before(now.Add(-up)) {
+		m.claim = nil
+		return false
+	}
+	if a.Leaving {
+		m.claim = nil
+		return true
+	}
+	c := m.claim
+	if c == nil || c.origin != origin {
+		c = &claim{origin: origin, heard: now}
+		m.claim = c
+	}
+	if m.Heard.After(c.heard) {
+		c.turns++
+	}
+	c.sent, c.up, c.heard = a.Sent, up, now
+	return true
+}
+
+// twin is another living node that has our name. Guarded by members.mu.
+type twin struct {
+	sent  int64 // the newest of its announcements that we know of
+	times int
+	first time.Time
+	told  bool
+}
+
+// verdict is that another node has our name; later: we came after it.
+type verdict struct {
+	origin position.Origin
+	later  bool
+}
+
+// namesakeLocked takes in that a node of our name and another origin said something
+// a while ago, when it was up for so long.
+func (ms *members) namesakeLocked(o position.Origin, sent int64, up, ago time.Duration, now time.Time) {
+	if ms.isSelf(o) || now.Add(-ago).Before(ms.began) {
+		return // ourselves, now or in an earlier life
+	}
+	t := ms.twins[o]
+	if t == nil {
+		if len(ms.twins) >= maxTwins {
+			return
+		}
+		t = &twin{first: now}
+		ms.twins[o] = t
+	}
+	if sent <= t.sent {
+		return
+	}
+	t.sent = sent
+	if t.times++; t.told || t.times < convinced || now.Sub(t.first) < convincedOver {
+		return
+	}
+	t.told = true
+	ms.verdicts = append(ms.verdicts, verdict{o, up+ago > now.Sub(ms.began)})
+}
+
+func (ms *members) isSelf(o position.Origin) bool { return slices.Contains(*ms.selves.Load(), o) }
+
+// judge says of two nodes that have one name. The error is for the later one of
+// them: it must end.
+func (m *Mesh) judge() error {
+	ms := &m.members
+	var both []string
+	ms.mu.Lock()
+	verdicts := ms.verdicts
+	ms.verdicts = nil
+	for _, one := range ms.byName {
+		if c := one.claim; c != nil && c.turns >= turnsSaid && !one.twice {
+			one.twice = true
+			both = append(both, one.name)
+		}
+	}
+	ms.mu.Unlock()
+	for _, name := range both {
+		m.cfg.Logger.Error("mesh: two nodes have one name; the later one is not heard. Give it a mesh.node of its own", "code", CodeTwin, "member", name)
+	}
+	name := m.cfg.Region + "." + m.cfg.Node
+	for _, v := range verdicts {
+		if v.later {
+			return fmt.Errorf("another node is %s already: give each node of a region a mesh.node of its own", name)
+		}
+		m.cfg.Logger.Error("mesh: another node has our name; it came later and has to end. Give it a mesh.node of its own", "code", CodeTwin, "member", name, "origin", v.origin)
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package mesh
+
+import (
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/chappe-relay/chappe/relay/position"
+)
+
+// Of two nodes with one name the later ends, and the one that has it goes on as if
+// nothing had been: nobody takes it for dead.
+func TestTwoNodesOfOneName(t *testing.T) {
+	keys := regionKeys{}
+	for _, routed := range []bool{false, true} {
+		var heard, first lines
+		ap := launch(t, Config{Region: "ap", Node: "n0", Listen: "127.0.0.1:0", Key: keys.seed(t, "ap"), Logger: heard.logger(),
+			Peers: []Peer{{Region: "eu", Key: keys.public(t, "eu")}}})
+		eu := Config{Region: "eu", Node: "n0", Route: "127.0.0.1:0", Key: keys.seed(t, "eu"),
+			Peers: []Peer{{Region: "ap", Key: keys.public(t, "ap"), URLs: []string{ap.mesh.Addr()}}}}
+		one := eu
+		one.Logger = first.logger()
+		a := launch(t, one)
+		together(t, ap, a)
+		ap.follow("one.x")
+		a.publish("one.x", "1")
+		if routed {
+			eu.Routes = []string{a.mesh.RouteAddr()}
+		}
+		b := launch(t, eu)
+		var err error
+		select {
+		case err = <-b.ran:
+		case <-time.After(patience):
+			t.Fatal("the later one goes on")
+		}
+		if err == nil || !strings.Contains(err.Error(), "another node is eu.n0 already") {
+			t.Errorf("the later one ends with %v", err)
+		}
+		eventually(t, "the earlier one says so", func() bool { return first.count(CodeTwin) == 1 })
+		eventually(t, "the third says so", func() bool { return heard.count(CodeTwin) == 1 })
+		b.close(true)
+		a.publish("one.x", "2")
+		check(t, ap, "one.x", 2)
+		if es := ap.events(); len(es) > 0 {
+			t.Errorf("told %+v", es)
+		}
+		if !ap.sees(2) || a.node.Self() != a.mesh.self() || len(*a.mesh.current.Load()) != 1 {
+			t.Error("the earlier one was given up")
+		}
+		select {
+		case err := <-a.ran:
+			t.Errorf("the earlier one ends: %v", err)
+		default:
+		}
+		a.close(true)
+		ap.close(true)
+	}
+}
+
+// heardAt lets members hear a node at a time after their beginning.
+func heardAt(ms *members, node string, o position.Origin, at, up time.Duration, echoes ...echo) (fresh bool, over position.Origin) {
+	a := &announcement{Node: node, Sent: at.Microseconds(), Up: up.Microseconds(), Echo: echoes}
+	return ms.heard("eu", []position.Origin{o}, a, ms.began.Add(at), 0)
+}
+
+func newMembers(self position.Origin) *members {
+	var selves atomic.Pointer[[]position.Origin]
+	selves.Store(&[]position.Origin{self})
+	ms := &members{}
+	ms.init("ap", "n0", &selves)
+	return ms
+}
+
+// A node that comes back is taken at once when its former life was not heard for
+// an announcement's time, and never while that lives.
+func TestNameIsItsHoldersWhileHeard(t *testing.T) {
+	const ms = time.Millisecond
+	m := newMembers(1)
+	if fresh, over := heardAt(m, "n0", 2, 0, time.Hour); !fresh || over != 0 {
+		t.Error("the first is not met")
+	}
+	if fresh, over := heardAt(m, "n0", 3, 400*ms, 50*ms); fresh || over != 0 {
+		t.Error("who was heard a moment ago is given up")
+	}
+	if fresh, over := heardAt(m, "n0", 3, 900*ms, 550*ms); !fresh || over != 2 {
+		t.Error("its next life is not taken")
+	}
+	// A third begins and both are heard: it is refused for as long as they are.
+	for at := 1000 * ms; at < 6000*ms; at += 500 * ms {
+		heardAt(m, "n0", 3, at, at)
+		if fresh, over := heardAt(m, "n0", 4, at+200*ms, at-500*ms); fresh || over != 0 {
+			t.Fatalf("taken for the next life after %s", at)
+		}
+	}
+	if c := m.byName["eu.n0"].claim; c == nil || c.turns < turnsSaid {
+		t.Errorf("%+v", c)
+	}
+	var told []string
+	for _, e := range m.echoes(m.began.Add(6*time.Second), Status{}) {
+		told = append(told, e.Of)
+	}
+	if len(told) != 2 {
+		t.Errorf("both are to hear of each other: %q", told)
+	}
+	// Also where the holder is late once; but not when it is silent for good.
+	if fresh, _ := heardAt(m, "n0", 4, 7000*ms, 6000*ms); fresh {
+		t.Error("taken though the holder spoke after it had begun")
+	}
+	if fresh, over := heardAt(m, "n0", 4, 9000*ms, 8000*ms); !fresh || over != 3 {
+		t.Error("not taken when the holder is silent")
+	}
+}
+
+// Word of our own former life is not taken for another node.
+func TestFormerLifeIsNoTwin(t *testing.T) {
+	const ms = time.Millisecond
+	m := newMembers(1)
+	of := func(o position.Origin, sent, held time.Duration) echo {
+		return echo{To: "ap.n0", Of: o.String(), Sent: sent.Microseconds(), Up: time.Hour.Microseconds(), Held: held.Microseconds()}
+	}
+	for at := 100 * ms; at < 4000*ms; at += 500 * ms {
+		heardAt(m, "n0", 2, at, time.Hour, of(9, 0, at+200*ms)) // it was heard 200 ms before we began
+	}
+	heardAt(m, "n0", 2, 4100*ms, time.Hour, of(9, 50*ms, 4000*ms)) // or what it had said came late
+	if len(m.verdicts) > 0 {
+		t.Errorf("%+v", m.verdicts)
+	}
+	for at := 100 * ms; at < 4000*ms; at += 500 * ms {
+		heardAt(m, "n0", 2, at, time.Hour, of(8, at, 50*ms))
+	}
+	if len(m.verdicts) != 1 || m.verdicts[0] != (verdict{8, true}) {
+		t.Errorf("%+v", m.verdicts)
+	}
+	for o := range position.Origin(2 * maxTwins) {
+		heardAt(m, "n0", 2, 5000*ms, time.Hour, of(o+100, 5000*ms, 0))
+	}
+	if len(m.twins) > maxTwins {
+		t.Errorf("%d are remembered", len(m.twins))
+	}
+}
