@@ -27,7 +27,7 @@ trap finish EXIT INT TERM
 node() {
 	local client=$host:$((ports + $3)) admin=$host:$((ports + 100 + $3))
 	env CHAPPE_MESH_NODE="$2" CHAPPE_CLIENT_LISTEN="$client" CHAPPE_ADMIN_LISTEN="$admin" \
-		CHAPPE_ADMIN_TOKEN=three-regions-on-one-laptop CHAPPE_CLIENT_PUBLIC_URL="http://$client" CHAPPE_CLIENT_ALTERNATIVES="$all" \
+		CHAPPE_ADMIN_TOKEN=three-regions-on-one-laptop CHAPPE_CLIENT_PUBLIC_URL="http://$client" \
 		CHAPPE_MESH_LISTEN="$host:$((links + $3))" CHAPPE_MESH_ROUTE="${4:-}" CHAPPE_MESH_ROUTES="${5:-}" \
 		CHAPPE_DATA="$dir/$1-$2" CHAPPE_NAMESPACES_RIDES_ANONYMOUS=all \
 		"$chappe" serve -config "$dir/$1/chappe.yaml,$dir/$1/mesh.yaml" 2>>"$dir/$1-$2.log" &
@@ -35,7 +35,6 @@ node() {
 	echo "$1 $2: clients http://$client, operators http://$admin, pid $!, log $dir/$1-$2.log"
 }
 
-all=http://$host:$((ports + 1)),http://$host:$((ports + 2)),http://$host:$((ports + 3)),http://$host:$((ports + 4))
 node ap n1 1
 node eu n1 2 "$host:$((links + 12))"
 node eu n2 3 "$host:$((links + 13))" "$host:$((links + 12))"

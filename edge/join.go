@@ -25,6 +25,7 @@ type join struct {
 	control *control.Store
 	keep    *keep
 	region  string
+	version string // of the software
 	log     *slog.Logger
 }
 
@@ -34,7 +35,7 @@ func openJoin(o Options, metrics prometheus.Registerer, spaces map[string]namesp
 	if !c.On() {
 		return nil, nil
 	}
-	j := &join{control: r.store, region: o.Config.Region, log: o.Logger}
+	j := &join{control: r.store, region: o.Config.Region, version: o.version(), log: o.Logger}
 	mc := meshConfig(o.Config)
 	table := namespace.NewTable(spaces)
 	mc.History = func(channel string) bool { return table.For(channel).History }
@@ -78,7 +79,24 @@ func (j *join) status() mesh.Status {
 	if j.relay == nil {
 		return mesh.Status{}
 	}
-	return mesh.Status{URL: j.relay.PublicURL(), Load: j.relay.Load().Value, Clients: j.relay.Clients(), Draining: j.relay.Draining()}
+	return mesh.Status{URL: j.relay.PublicURL(), Load: j.relay.Load().Value, Clients: j.relay.Clients(), Admission: j.relay.Admission(),
+		Draining: j.relay.Draining(), Version: j.version}
+}
+
+// neighbours are the nodes that clients may go to, and those that their clients
+// come from.
+func (j *join) neighbours() (out []relay.Neighbour) {
+	for _, m := range j.Members() {
+		if m.Self || !m.Up {
+			continue
+		}
+		n := relay.Neighbour{Region: m.Region, URL: m.URL, Load: m.Load, Clients: m.Clients, Admission: m.Admission, RTT: m.RTT}
+		if m.Draining {
+			n.Admission = 0
+		}
+		out = append(out, n)
+	}
+	return out
 }
 
 // regional reports whether there are other regions.
@@ -89,7 +107,7 @@ func (j *join) configure(c *relay.Config) {
 	if j == nil {
 		return
 	}
-	c.Bus, c.Forward = j.Mesh, j.Forward
+	c.Bus, c.Forward, c.Neighbours = j.Mesh, j.Forward, j.neighbours
 	c.Presence = notes{mesh: &j.Mesh, topic: topicPresence}
 }
 
@@ -202,7 +220,7 @@ func (j *join) regions() func() admin.Regions {
 		out := admin.Regions{Missing: j.Missing()}
 		for _, m := range j.Members() {
 			out.Members = append(out.Members, admin.Member{Region: m.Region, Node: m.Node, Origin: m.Origin.String(), URL: m.URL,
-				Load: m.Load, Clients: m.Clients, Self: m.Self, Up: m.Up, RTT: m.RTT, Lag: m.Lag, Lost: j.relay.Node().Missed(m.Origin), Clock: m.Offset})
+				Version: m.Version, Load: m.Load, Clients: m.Clients, Admission: m.Admission, Draining: m.Draining, Self: m.Self, Up: m.Up, RTT: m.RTT, Lag: m.Lag, Lost: j.relay.Node().Missed(m.Origin), Clock: m.Offset})
 		}
 		for _, l := range j.Links() {
 			out.Links = append(out.Links, admin.Link{Kind: l.Kind, Region: l.Region, Node: l.Node, Up: l.Up, RTT: l.RTT, Recreated: l.Recreated})

@@ -42,6 +42,7 @@ type Options struct {
 	DevTLS    bool   // in dev: TLS with a certificate for this machine
 	Logger    *slog.Logger
 	Clock     func() time.Time // nil: time.Now; tests have clocks that differ
+	Version   string           // of the software, told to other nodes; "": what the build says
 }
 
 // Node is a relay with its listeners.

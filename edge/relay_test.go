@@ -100,16 +100,17 @@ var (
 	rowOf  = regexp.MustCompile("(?m)^\\| `(chappe_[a-z_]+)` \\| (.*) \\|$")
 )
 
-// The table of metrics in docs/operations.md is what is registered, no more and
-// no less.
+// The table of metrics in docs/operations.md is what is registered by a node with
+// a mesh and a store, no more and no less.
 func TestMetricsAreDocumented(t *testing.T) {
-	o := options(0)
-	o.Config.Data = t.TempDir()
+	key, _ := seed(t)
+	o := newRegion(t, "ap", "n1", key, nil).o
 	o.Config.Namespaces = map[string]*config.Namespace{"h": {History: true, Entries: 1, Bytes: 1 << 10, Age: config.Duration(time.Second), Message: 1, Members: 1}}
 	n, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer n.join.close()
 	defer n.keep.close()
 	defer n.client.Close()
 	defer n.admin.Close()
@@ -133,6 +134,9 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 	documented := make(map[string]string)
 	for _, m := range rowOf.FindAllStringSubmatch(strings.ReplaceAll(string(text), "\r\n", "\n"), -1) {
+		if documented[m[1]] != "" {
+			t.Errorf("docs/operations.md has %s twice", m[1])
+		}
 		documented[m[1]] = m[2]
 	}
 	var rows []string

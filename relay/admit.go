@@ -109,7 +109,7 @@ func (r *Relay) cookie(req *http.Request) auth.Cookie {
 // admits says whether a new client would be let in, and when to ask again.
 func (r *Relay) admits() (bool, time.Duration) {
 	if r.Ready() != nil {
-		return false, max(r.cfg.Limits.Reconnect, time.Second)
+		return false, max(r.host.Window(), time.Second)
 	}
 	return true, 0
 }

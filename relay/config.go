@@ -34,7 +34,7 @@ type Config struct {
 	Memory       int64                        // bytes of all logs together; 0: 256 MiB
 	Limits       Limits
 	PublicURL    string   // where clients reach this relay; "": unknown
-	Alternatives []string // URLs of relays in other regions, best first
+	Alternatives []string // URLs of relays in other regions, best first; empty: the Neighbours
 
 	WebTransport bool                  // told to clients: the owner serves Relay.WebTransport on the port of PublicURL
 	Hashes       func() [][32]byte     // of certificates that a page may pin; nil: none
@@ -46,6 +46,9 @@ type Config struct {
 	Ledger       session.Ledger        // knows what Store has kept; nil: acknowledgements are local
 	Policy       policy.Policy         // developers' code; nil: none
 	Presence     presence.Bus          // to the other nodes; nil: alone
+	// Neighbours are the other nodes that are heard. It is asked some times a second.
+	// nil: none are.
+	Neighbours func() []Neighbour
 	// Forward sends a request to the node of an origin and returns its answer,
 	// which that node's Relay.Serve gave. nil: sessions of other nodes are unknown.
 	Forward func(ctx context.Context, origin position.Origin, request []byte) ([]byte, error)

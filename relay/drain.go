@@ -14,7 +14,7 @@ import (
 // own in the first half, in which those that understand leave by themselves; the
 // others are closed at an even pace in the second. Ready fails from now on.
 func (r *Relay) Drain(ctx context.Context, over time.Duration) error {
-	r.host.Drain(over, max(over/2, r.cfg.Limits.Reconnect))
+	r.host.Drain(over, max(over/2, r.host.Window()))
 	r.polls.Sweep()
 	half := time.NewTimer(over / 2)
 	defer half.Stop()

@@ -2,14 +2,18 @@ package relay_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/chappe-relay/chappe/relay"
 	"github.com/chappe-relay/chappe/relay/relaytest"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
@@ -45,6 +49,66 @@ func TestOverload(t *testing.T) {
 		resp.Body.Close()
 		if resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
 			t.Errorf("poll: %s %v", resp.Status, resp.Header)
+		}
+	})
+}
+
+// A client is told of the nodes that are heard when it comes, and of those that are
+// heard then when it is sent away; and of a window in which they can take all.
+func TestClientsAreToldOfNeighbours(t *testing.T) {
+	var mu sync.Mutex
+	others := []relay.Neighbour{{Region: "us", URL: "https://us.example", Admission: 1}, {Region: "ap", URL: "https://ap.example"}}
+	cfg := relaytest.Open()
+	cfg.Region, cfg.PublicURL = "eu", "https://eu.example"
+	cfg.Neighbours = func() []relay.Neighbour {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(others)
+	}
+	inMemory(t, cfg, func(t *testing.T, s *relaytest.Server) {
+		for range 4 {
+			s.Events("channel=a", "").Next("id")
+		}
+		time.Sleep(time.Second) // virtual
+		e := s.Events("channel=a", "")
+		frames, err := wire.DecodeJSON([]byte(e.Next("welcome").Data), wire.FromServer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := frames[0].(*wire.Welcome)
+		if !slices.Equal(w.Alternatives, []string{"https://us.example"}) || w.Reconnect != 4000 {
+			t.Errorf("told of %q and %d ms", w.Alternatives, w.Reconnect)
+		}
+		resp, err := s.Client().Get(relaytest.URL + "/.well-known/chappe")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var all struct {
+			Regions []struct{ Region, URL string }
+		}
+		if err := json.NewDecoder(resp.Body).Decode(&all); err != nil || fmt.Sprint(all.Regions) != "[{eu https://eu.example} {us https://us.example}]" {
+			t.Errorf("%v, %v", all, err)
+		}
+		mu.Lock()
+		others[0].Admission, others[1].Admission = 0, 5
+		mu.Unlock()
+		time.Sleep(time.Second)
+		done := make(chan error, 1)
+		go func() { done <- s.Drain(t.Context(), 10*time.Second) }()
+		frames, err = wire.DecodeJSON([]byte(e.Next("drain").Data), wire.FromServer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := frames[0].(*wire.Drain); !slices.Equal(d.Alternatives, []string{"https://ap.example"}) {
+			t.Errorf("sent to %q", d.Alternatives)
+		}
+		if s.Admission() != 0 {
+			t.Error("a node that drains lets clients in")
+		}
+		s.Close()
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/chappe-relay/chappe/relay/auth"
@@ -49,6 +50,17 @@ func (r *Relay) PublicURL() string { return r.cfg.PublicURL }
 
 // Clients is how many connections are open.
 func (r *Relay) Clients() int { return r.host.Count() }
+
+// Admission is how many sessions are let in within a second; 0: none now.
+func (r *Relay) Admission() int {
+	if r.Ready() != nil {
+		return 0
+	}
+	return cmp.Or(r.host.Limits().Admission, unbounded)
+}
+
+// unbounded stands for an admission without a bound.
+const unbounded = 1 << 20
 
 // Draining reports whether clients are being sent away.
 func (r *Relay) Draining() bool { return r.host.Draining() }

@@ -41,6 +41,7 @@ type Relay struct {
 	proxies   *web.Proxies
 	handler   http.Handler
 	api       *httpapi.API
+	around    *around
 
 	journal *journal
 	lag     lagMeter
@@ -63,7 +64,7 @@ func New(cfg Config) (*Relay, error) {
 	}
 	cfg.Auth.Dev = cfg.Auth.Dev || cfg.Dev
 	cfg.Auth.Claims = cfg.Auth.Claims || cfg.Policy != nil
-	r := &Relay{cfg: cfg, pool: writer.NewPool(0, writer.Options{})}
+	r := &Relay{cfg: cfg, around: newAround(&cfg), pool: writer.NewPool(0, writer.Options{})}
 	if err := r.gates(); err != nil {
 		return nil, err
 	}
@@ -73,7 +74,7 @@ func New(cfg Config) (*Relay, error) {
 	m := newMetrics()
 	r.host = session.NewHost(session.Config{
 		Node: r.node, Authority: r.authority, Policy: cfg.Policy, Ledger: cfg.Ledger, Roster: r.presence, Limits: cfg.Limits.session(),
-		Region: cfg.Region, Alternatives: cfg.Alternatives,
+		Region: cfg.Region, Elsewhere: r.around,
 		Logger: cfg.Logger, Now: cfg.Clock, Observer: m,
 	})
 	m.watch(r)
@@ -193,7 +194,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	err := r.tick(ctx, failed)
 	if err == nil {
 		if !r.host.Draining() {
-			r.host.Drain(0, r.cfg.Limits.Reconnect)
+			r.host.Drain(0, r.host.Window())
 		}
 		late, cancel := context.WithTimeout(inner, farewell)
 		r.empty(late, 0)
@@ -231,6 +232,7 @@ func (r *Relay) tick(ctx context.Context, failed <-chan error) error {
 			r.presence.Tick()
 			if now.Sub(swept) >= withoutBus {
 				swept = now
+				r.look()
 				r.host.Sweep()
 				if r.recheck.Load() > r.cfg.Clock().UnixNano() {
 					r.host.Revoke(r.authority.Revoked)
@@ -244,6 +246,16 @@ func (r *Relay) tick(ctx context.Context, failed <-chan error) error {
 			}
 		}
 	}
+}
+
+// look takes in what the other nodes tell of themselves.
+func (r *Relay) look() {
+	var others []Neighbour
+	if r.cfg.Neighbours != nil {
+		others = r.cfg.Neighbours()
+	}
+	r.around.look(others, r.host.Count(), r.host.Limits())
+	r.presence.Expect(r.around.Window())
 }
 
 // Node returns the relay's timeline, for its Bus: what other nodes say goes there.

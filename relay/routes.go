@@ -40,7 +40,7 @@ func (r *Relay) routes() http.Handler {
 	r.api = httpapi.New(httpapi.Config{
 		Forward: r.cfg.Forward,
 		Host:    r.host, Admit: r.admit, Tickets: r.tickets, Origin: r.origins.Of,
-		Region: r.cfg.Region, PublicURL: r.cfg.PublicURL, Alternatives: r.cfg.Alternatives,
+		Region: r.cfg.Region, PublicURL: r.cfg.PublicURL, Others: r.around.others,
 		Body: max(minBody, r.cfg.Limits.Frame), Load: func() float64 { return r.Load().Value },
 		Admits: r.admits, Now: r.cfg.Clock, WebTransport: r.cfg.WebTransport, Hashes: r.cfg.Hashes,
 	})

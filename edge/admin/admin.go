@@ -76,18 +76,21 @@ type Regions struct {
 
 // Member is one node of the mesh.
 type Member struct {
-	Region  string        `json:"region"`
-	Node    string        `json:"node"`
-	Origin  string        `json:"origin"`
-	URL     string        `json:"url,omitempty"`
-	Load    float64       `json:"load"`
-	Clients int           `json:"clients"`
-	Self    bool          `json:"self,omitempty"`
-	Up      bool          `json:"up"`
-	RTT     time.Duration `json:"rtt_ns"`
-	Lag     time.Duration `json:"lag_ns"`   // how old its newest mark was when it came
-	Lost    uint64        `json:"lost"`     // of its messages, on the way here, for good
-	Clock   time.Duration `json:"clock_ns"` // its clock minus ours
+	Region    string        `json:"region"`
+	Node      string        `json:"node"`
+	Origin    string        `json:"origin"`
+	URL       string        `json:"url,omitempty"`
+	Version   string        `json:"version,omitempty"` // of the software
+	Load      float64       `json:"load"`
+	Clients   int           `json:"clients"`
+	Admission int           `json:"admission"` // clients that it lets in within a second; 0: none now
+	Draining  bool          `json:"draining,omitempty"`
+	Self      bool          `json:"self,omitempty"`
+	Up        bool          `json:"up"`
+	RTT       time.Duration `json:"rtt_ns"`
+	Lag       time.Duration `json:"lag_ns"`   // how old its newest mark was when it came
+	Lost      uint64        `json:"lost"`     // of its messages, on the way here, for good
+	Clock     time.Duration `json:"clock_ns"` // its clock minus ours
 }
 
 // Link is what connects two nodes.

@@ -42,8 +42,8 @@ func (c *Config) Path(name string) string {
 // Client is the listener for clients.
 type Client struct {
 	Listen         string   `yaml:"listen" default:"127.0.0.1:8080" doc:"Address and port. Without TLS in front, keep it on a loopback or private address."`
-	PublicURL      string   `yaml:"public_url" doc:"URL under which clients reach this node, if it is not the listen address: https://relay.example."`
-	Alternatives   []string `yaml:"alternatives" doc:"URLs of nodes in other regions, best first, told to clients for when this one drains or is lost."`
+	PublicURL      string   `yaml:"public_url" doc:"URL under which clients reach this node: https://relay.example. The other nodes of the mesh tell it to theirs, for when they drain or are lost; one without is offered to nobody."`
+	Alternatives   []string `yaml:"alternatives" doc:"URLs of other nodes, best first, told to clients for when this one drains or is lost. Empty: the nodes of the mesh that are heard, let clients in and have a public_url."`
 	Origins        []string `yaml:"origins" doc:"Web origins whose pages may connect, as https://app.example; https://*.app.example for all its subdomains; * for any. Empty: only pages of the node's own origin. Clients that are no browsers send none and are not concerned."`
 	TrustedProxies []string `yaml:"trusted_proxies" doc:"Addresses or networks (10.0.0.0/8) whose X-Forwarded-For and Forwarded headers, and PROXY protocol, are believed. Empty: nobody's."`
 	TLS            TLS      `yaml:"tls" doc:"TLS on this port, and WebTransport beside it. Without a certificate and without ACME the port speaks plain HTTP."`
@@ -182,7 +182,7 @@ type Limits struct {
 	Ping          Duration `yaml:"ping" default:"10s" min:"1s" max:"5m" doc:"Silence after which the node speaks. Proxies in between must allow more."`
 	Dead          Duration `yaml:"dead" default:"15s" min:"2s" max:"10m" doc:"Silence of a client after which it is taken for dead. More than ping."`
 	PollHold      Duration `yaml:"poll_hold" default:"25s" min:"1s" max:"25s" doc:"How long a poll without messages is held. Many proxies cut at 30 s."`
-	Reconnect     Duration `yaml:"reconnect" default:"2s" min:"0s" max:"10m" doc:"Window over which lost clients spread their return. Longer with more clients: 10,000 clients in 2 s are 5,000 handshakes a second."`
+	Reconnect     Duration `yaml:"reconnect" default:"2s" min:"0s" max:"10m" doc:"Window over which lost clients spread their return, at least. It grows, up to 30 s, to the clients of this node for each that the others let in within a second, and of this region for each that the other regions do: 20,000 clients where the others admit 4,000/s come back over 5 s."`
 	Idempotency   Duration `yaml:"idempotency" default:"2m" min:"1s" max:"1h" doc:"How long the id of a message is remembered, and at least as long as the longest history: a second one with it is not delivered."`
 }
 

@@ -121,8 +121,7 @@ func starter(s Site) []byte {
 data: data
 client:
   listen: 127.0.0.1:8080
-  # public_url: https://%[1]s.example       where clients reach it
-  # alternatives: [https://other.example]   told to them for when it is gone
+  # public_url: https://%[1]s.example       where clients reach it: all nodes tell it to theirs
 admin:
   listen: 127.0.0.1:8081
 auth:

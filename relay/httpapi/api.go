@@ -21,9 +21,9 @@ type Config struct {
 	Tickets *auth.Tickets
 	Origin  func(*http.Request) string // the web origin that tickets are bound to
 
-	Region       string
-	PublicURL    string   // "": what the request says
-	Alternatives []string // other regions' URLs, best first
+	Region    string
+	PublicURL string            // "": what the request says
+	Others    func() []Entrance // to other nodes, best first
 
 	Body         int                                   // bytes of a batch and of the frames in one POST
 	Load         func() float64                        // 0 to 1
@@ -31,6 +31,13 @@ type Config struct {
 	WebTransport bool                                  // told by the probe
 	Hashes       func() [][32]byte                     // likewise; nil: none
 	Now          func() time.Time
+}
+
+// Entrance is where a client may connect.
+type Entrance struct {
+	Region string   `json:"region,omitempty"` // "": unknown
+	URL    string   `json:"url"`
+	Load   *float64 `json:"load,omitempty"` // 0 to 1; nil: unknown
 }
 
 // API serves the routes.

@@ -391,7 +391,7 @@ func TestEntrance(t *testing.T) {
 			t.Errorf("probe: %v", got.header)
 		}
 		got = call(t, c, "GET", "/.well-known/chappe", nil)
-		if want := `{"version":1,"regions":[{"region":"eu","url":"https://eu.example"},{"url":"https://us.example"}]}` + "\n"; string(got.body) != want {
+		if want := `{"version":1,"regions":[{"region":"eu","url":"https://eu.example","load":0},{"url":"https://us.example"}]}` + "\n"; string(got.body) != want {
 			t.Errorf("regions: %s, want %s", got.body, want)
 		}
 		if err := s.Drain(t.Context(), 0); err != nil {

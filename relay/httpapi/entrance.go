@@ -64,10 +64,6 @@ func (a *API) hashes() (out []string) {
 
 // regions lists where a client may connect.
 func (a *API) regions(w http.ResponseWriter, r *http.Request) {
-	type region struct {
-		Region string `json:"region,omitempty"` // unknown for other nodes
-		URL    string `json:"url"`
-	}
 	self := a.PublicURL
 	if self == "" {
 		scheme := "http"
@@ -76,14 +72,11 @@ func (a *API) regions(w http.ResponseWriter, r *http.Request) {
 		}
 		self = scheme + "://" + r.Host
 	}
-	list := []region{{a.Region, self}}
-	for _, u := range a.Alternatives {
-		list = append(list, region{URL: u})
-	}
+	load := a.Load()
 	answer(w, struct {
-		Version int      `json:"version"`
-		Regions []region `json:"regions"` // best first
-	}{1, list})
+		Version int        `json:"version"`
+		Regions []Entrance `json:"regions"` // best first
+	}{1, append([]Entrance{{a.Region, self, &load}}, a.Others()...)})
 }
 
 func answer(w http.ResponseWriter, v any) {

@@ -55,7 +55,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		err = a.Refused(h.Host, who, session.FormPoll)
 	}
 	if err == nil && h.Host.Draining() {
-		err = &wire.Err{Code: wire.CodeDraining, Text: "this node is closing", Retry: h.Host.Limits().Reconnect.Milliseconds() + 1}
+		err = &wire.Err{Code: wire.CodeDraining, Text: "this node is closing", Retry: h.Host.Window().Milliseconds() + 1}
 	}
 	if err != nil {
 		web.WriteError(w, err)

@@ -66,6 +66,14 @@ func New(c Config) *Book {
 		lost: make(map[uint64][]string), fresh: make(map[spot]*change), unsent: make(map[spot]struct{})}
 }
 
+// Expect says over which time clients of this node come back. Who was told of a
+// longer one comes within that: it only grows.
+func (b *Book) Expect(window time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cfg.Window = max(b.cfg.Window, window)
+}
+
 // Enter lists a member in a channel. m.Session is its name, m.User its user, ""
 // for nobody's. It returns nil when most members of this node are listed already.
 func (b *Book) Enter(channel string, m wire.Member, most int) *Seat {

@@ -132,12 +132,12 @@ func (s *Session) welcomeLocked(h *wire.Hello) {
 		s.agent = clip(h.Agent, maxAgent)
 	}
 	s.event = host.cfg.Node.EventEnd()
-	l := &host.cfg.Limits
+	l := host.Limits()
 	s.sayLocked(&wire.Welcome{
 		Version: protocolVersion, Session: s.id, Resume: host.cfg.Authority.Seal(s.memberLocked(), s.who),
 		Node: host.cfg.Node.Self(), Region: host.cfg.Region,
-		Ping: l.Ping.Milliseconds(), Dead: l.Dead.Milliseconds(), Reconnect: l.Reconnect.Milliseconds(),
-		Expires: expires(s.who), Alternatives: host.cfg.Alternatives,
+		Ping: l.Ping.Milliseconds(), Dead: l.Dead.Milliseconds(), Reconnect: host.Window().Milliseconds(),
+		Expires: expires(s.who), Alternatives: host.targets(),
 		Limits: wire.Limits{Message: l.Message, Subs: l.Subs, Rate: l.Rate, Burst: l.Burst},
 	})
 }

@@ -48,7 +48,7 @@ func (h *Host) historyFor(c *policy.Client, tags []policy.Tags, r *wire.History)
 		h.cfg.Node.Awake(&p)
 		from = &p
 	}
-	limit := h.cfg.Limits.Batch
+	limit := h.Limits().Batch
 	if r.Limit > 0 {
 		limit = min(limit, r.Limit)
 	}

@@ -68,19 +68,28 @@ var DefaultLimits = Limits{
 
 // Config of a Host.
 type Config struct {
-	Node         *node.Node
-	Authority    Authority
-	Policy       policy.Policy // nil: all that the authority allows is allowed
-	Ledger       Ledger        // nil: messages are kept in memory only
-	Roster       Roster        // nil: of this node alone
-	Limits       Limits
-	Region       string
-	Alternatives []string
-	Logger       *slog.Logger
-	Now          func() time.Time
-	Rand         func() uint64 // for delays; nil: math/rand/v2
-	Entropy      func([]byte)  // for session ids; nil: crypto/rand
-	Observer     Observer      // nil: none
+	Node      *node.Node
+	Authority Authority
+	Policy    policy.Policy // nil: all that the authority allows is allowed
+	Ledger    Ledger        // nil: messages are kept in memory only
+	Roster    Roster        // nil: of this node alone
+	Limits    Limits
+	Region    string
+	Elsewhere Elsewhere // nil: there is nowhere else
+	Logger    *slog.Logger
+	Now       func() time.Time
+	Rand      func() uint64 // for delays; nil: math/rand/v2
+	Entropy   func([]byte)  // for session ids; nil: crypto/rand
+	Observer  Observer      // nil: none
+}
+
+// Elsewhere knows where clients go when this node is gone. Its methods are asked
+// for single clients, from many goroutines, and must be quick.
+type Elsewhere interface {
+	// Window is over which all clients spread their return.
+	Window() time.Duration
+	// Targets are the URLs of other nodes for one client, the best first.
+	Targets() []string
 }
 
 // Observer hears of the life of sessions, for metrics. Its methods must be
@@ -97,7 +106,8 @@ type Observer interface {
 
 // Host keeps the sessions of a node.
 type Host struct {
-	cfg      Config
+	cfg      Config // but for Limits
+	limits   atomic.Pointer[Limits]
 	salt     uint64
 	draining atomic.Bool
 	doors    *admission
@@ -132,12 +142,28 @@ func NewHost(cfg Config) *Host {
 		cfg.Observer = nobody{}
 	}
 	h := &Host{cfg: cfg, doors: newAdmission(cfg.Limits.Admission), sessions: make(map[string]*Session)}
+	h.limits.Store(&cfg.Limits)
 	h.rosters.channels = make(map[string]*roster)
 	return h
 }
 
-// Limits returns the limits in force.
-func (h *Host) Limits() Limits { return h.cfg.Limits }
+// Limits returns the limits in force. They must not be changed.
+func (h *Host) Limits() *Limits { return h.limits.Load() }
+
+// Window is over which clients spread their return.
+func (h *Host) Window() time.Duration {
+	if h.cfg.Elsewhere == nil {
+		return h.Limits().Reconnect
+	}
+	return h.cfg.Elsewhere.Window()
+}
+
+func (h *Host) targets() []string {
+	if h.cfg.Elsewhere == nil {
+		return nil
+	}
+	return h.cfg.Elsewhere.Targets()
+}
 
 // Node returns the node that the sessions read.
 func (h *Host) Node() *node.Node { return h.cfg.Node }
@@ -197,7 +223,8 @@ func (h *Host) open(p Params) (*Session, *wire.CloseError) {
 	s.heard.Store(now.UnixNano())
 	s.spoke.Store(now.UnixNano())
 	h.mu.Lock()
-	full := h.used+int(s.cost) > h.cfg.Limits.Sessions || s.socket && h.sockets >= h.cfg.Limits.Sockets
+	l := h.Limits()
+	full := h.used+int(s.cost) > l.Sessions || s.socket && h.sockets >= l.Sockets
 	if !full {
 		h.sessions[s.id] = s
 		s.seat = len(h.seats)
@@ -216,7 +243,7 @@ func (h *Host) open(p Params) (*Session, *wire.CloseError) {
 
 // delay draws when one client comes back: a random share of the window.
 func (h *Host) delay() int64 {
-	w := uint64(h.cfg.Limits.Reconnect.Milliseconds())
+	w := uint64(h.Window().Milliseconds())
 	return int64(h.cfg.Rand()%(w+1)) + 1
 }
 
@@ -258,9 +285,10 @@ func (h *Host) Sessions() []*Session {
 // Full returns the share of Limits.Sessions or Limits.Sockets that the open
 // sessions take, whichever is more: 0 to 1.
 func (h *Host) Full() float64 {
+	l := h.Limits()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return max(float64(h.used)/float64(h.cfg.Limits.Sessions), float64(h.sockets)/float64(h.cfg.Limits.Sockets))
+	return max(float64(h.used)/float64(l.Sessions), float64(h.sockets)/float64(l.Sockets))
 }
 
 // Count returns how many sessions are open.
@@ -298,7 +326,7 @@ func (h *Host) Drain(over, window time.Duration) {
 		delay := int64(h.cfg.Rand() % uint64(window.Milliseconds()+1))
 		s.mu.Lock()
 		if !s.ended && s.way == Shared {
-			s.sayLocked(&wire.Drain{Deadline: over.Milliseconds(), Delay: delay, Alternatives: h.cfg.Alternatives})
+			s.sayLocked(&wire.Drain{Deadline: over.Milliseconds(), Delay: delay, Alternatives: h.targets()})
 			s.rareLocked().drainDelay = delay + 1
 		}
 		s.mu.Unlock()

@@ -46,7 +46,7 @@ func (s *Session) Refuse(ref uint32, channel string, err *wire.Err) {
 // unread: then nothing is queued.
 func (s *Session) Forward(frame []byte) bool {
 	s.mu.Lock()
-	room := len(s.control)+len(frame) <= s.host.cfg.Limits.Control
+	room := len(s.control)+len(frame) <= s.host.Limits().Control
 	if room && !s.ended && s.closing == nil {
 		s.control = append(s.control, frame...)
 	}

@@ -143,7 +143,7 @@ func (s *Session) news(frames []wire.Frame) {
 		return
 	}
 	for _, f := range frames {
-		if len(s.control) > s.host.cfg.Limits.Control/2 {
+		if len(s.control) > s.host.Limits().Control/2 {
 			p := f.(*wire.Presence)
 			s.control = s.tellLocked(s.control, &wire.Gap{Channels: []string{p.Channel}, Count: uint64(len(p.Members)), Reason: wire.ReasonSlow})
 			continue

@@ -238,7 +238,7 @@ func (s *Session) acked(ref uint32, channel string, ack *wire.Ack, err *wire.Err
 
 // spendLocked takes one publish from the bucket, or says how long until there is one.
 func (s *Session) spendLocked() time.Duration {
-	l := &s.host.cfg.Limits
+	l := s.host.Limits()
 	if s.who.Backend || l.Rate <= 0 {
 		return 0
 	}

@@ -138,7 +138,7 @@ func (s *Session) Receive(f wire.Frame) *wire.CloseError {
 		ce = s.request(f)
 	}
 	s.mu.Lock()
-	if ce == nil && len(s.control) > s.host.cfg.Limits.Control {
+	if ce == nil && len(s.control) > s.host.Limits().Control {
 		// A client that asks and does not read its answers.
 		ce = &wire.CloseError{Close: wire.CloseSlow, Code: wire.CodeSlow, Text: "answers are not read", Retry: s.host.delay()}
 	}
@@ -205,7 +205,7 @@ func (s *Session) appendFrame(dst []byte, f wire.Frame) []byte {
 
 // sweep does what depends on time.
 func (s *Session) sweep(now time.Time) {
-	l := &s.host.cfg.Limits
+	l := s.host.Limits()
 	heard := now.Sub(time.Unix(0, s.heard.Load()))
 	spoke := now.Sub(time.Unix(0, s.spoke.Load()))
 	s.mu.Lock()

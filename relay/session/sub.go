@@ -194,7 +194,7 @@ func (s *Session) checkSubLocked(f *wire.Sub) *wire.Err {
 		return &wire.Err{Code: wire.CodeBadPattern, Text: "a pattern fixes its first token here"}
 	case s.findLocked(f.Channel) != nil || s.joiningLocked(f.Channel):
 		return &wire.Err{Code: wire.CodeSubscribed, Text: "that subscription already stands"}
-	case len(s.subs)+len(s.joining) >= s.host.cfg.Limits.Subs:
+	case len(s.subs)+len(s.joining) >= s.host.Limits().Subs:
 		return &wire.Err{Code: wire.CodeTooMany, Text: "too many subscriptions on this connection"}
 	case f.Policy != "" && !namespace.Policy(f.Policy).Valid():
 		return &wire.Err{Code: wire.CodeBadRequest, Text: "policy is resume, latest, conflate or close"}

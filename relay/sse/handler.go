@@ -89,7 +89,7 @@ func (h *Handler) retry() int64 {
 	if draw == nil {
 		draw = rand.Uint64
 	}
-	window := h.Host.Limits().Reconnect.Milliseconds()
+	window := h.Host.Window().Milliseconds()
 	return max(window/2, minRetry.Milliseconds()) + int64(draw()%uint64(window+1))
 }
 

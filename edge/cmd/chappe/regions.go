@@ -80,8 +80,8 @@ USAGE
 DESCRIPTION
     Prints the nodes that this one hears, with the load and the clients they
     tell of, the round trip, how old their newest mark was when it came, how
-    many of their messages were lost on the way here for good, and how far their
-    clocks are from this one's; then the links; then the regions that are
+    many of their messages were lost on the way here for good, how far their
+    clocks are from this one's, and which version they run; then the links; then the regions that are
     configured and not heard.
 
 FLAGS
@@ -137,7 +137,7 @@ EXAMPLE
 
 func writeRegions(w io.Writer, all *admin.Regions) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "REGION\tNODE\tSTATE\tCLIENTS\tLOAD\tRTT\tLAG\tLOST\tCLOCK\tURL")
+	fmt.Fprintln(t, "REGION\tNODE\tSTATE\tCLIENTS\tLOAD\tRTT\tLAG\tLOST\tCLOCK\tVERSION\tURL")
 	for _, m := range all.Members {
 		state := "up"
 		switch {
@@ -145,8 +145,10 @@ func writeRegions(w io.Writer, all *admin.Regions) error {
 			state = "this node"
 		case !m.Up:
 			state = "not heard"
+		case m.Draining:
+			state = "draining"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%.2f\t%s\t%s\t%d\t%s\t%s\n", m.Region, m.Node, state, m.Clients, m.Load, round(m.RTT), round(m.Lag), m.Lost, round(m.Clock), m.URL)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%.2f\t%s\t%s\t%d\t%s\t%s\t%s\n", m.Region, m.Node, state, m.Clients, m.Load, round(m.RTT), round(m.Lag), m.Lost, round(m.Clock), m.Version, m.URL)
 	}
 	for _, l := range all.Links {
 		state := "up"
