@@ -42,6 +42,7 @@ type Relay struct {
 	handler   http.Handler
 	api       *httpapi.API
 	around    *around
+	evictions evictions // owned by Run
 
 	journal *journal
 	lag     lagMeter
@@ -243,6 +244,7 @@ func (r *Relay) tick(ctx context.Context, failed <-chan error) error {
 				sampled = now
 				r.lag.sample()
 				r.journal.flush()
+				r.evictions.look(r.node.Usage(), now, r.cfg.Logger)
 			}
 		}
 	}
