@@ -49,6 +49,8 @@ func (l *logLines) Write(b []byte) (int, error) {
 	return l.b.Write(b)
 }
 
+func (l *logLines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
 func (l *logLines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -338,12 +340,12 @@ func TestARegionIsAdded(t *testing.T) {
 	}
 	for name, n := range map[string]*regionNode{"a": a, "b": b} {
 		next := whole[name]
-		next.Limits.Rate = 99
+		next.Limits.Batch = 99
 		restart, err := n.node.Reload(&next)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if fmt.Sprint(restart) != "[limits.rate]" {
+		if fmt.Sprint(restart) != "[limits.batch]" {
 			t.Errorf("%s: needs a restart: %v", name, restart)
 		}
 	}

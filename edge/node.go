@@ -58,6 +58,7 @@ type Node struct {
 	join     *join   // nil: alone
 	keep     *keep   // nil: history ends with the process
 	replica  *replica
+	settings *settings
 	core     *relay.Relay
 
 	mu        sync.Mutex // one Reload at a time
@@ -102,20 +103,20 @@ func (n *Node) AdminAddr() net.Addr { return n.admin.Addr() }
 // Abort ends a drain that is under way: a second signal. It may be called at any time.
 func (n *Node) Abort() { n.abortOnce.Do(func() { close(n.abort) }) }
 
-// reloadable are the keys that a running node takes in.
+// reloadable are the keys that a running node takes in, besides those that are live.
 var reloadable = []string{"mesh.peers", "mesh.routes", "mesh.tls."}
 
-// Reload takes in what of a configuration can change while the node runs: the
-// other regions, routes and the mesh's certificates. It returns the keys that
-// differ and need a restart. On an error nothing has changed.
+// Reload takes in what of a configuration can change while the node runs: the keys
+// that are live, the other regions, routes and the mesh's certificates. It returns
+// the keys that differ and need a restart. On an error nothing has changed.
 func (n *Node) Reload(c *config.Config) (restart []string, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.join.reload(c); err != nil {
+	if err := n.settings.reload(c, func() error { return n.join.reload(c) }); err != nil {
 		return nil, err
 	}
 	for _, key := range config.Changed(n.o.Config, c) {
-		if !slices.ContainsFunc(reloadable, func(of string) bool { return strings.HasPrefix(key, of) }) {
+		if !c.IsLive(key) && !n.o.Config.IsLive(key) && !slices.ContainsFunc(reloadable, func(of string) bool { return strings.HasPrefix(key, of) }) {
 			restart = append(restart, key)
 		}
 	}
@@ -304,7 +305,7 @@ func (n *Node) adminServer() *http.Server {
 		Handler: admin.Handler(admin.Options{
 			Relay: readiness{n.relay, &n.draining}, Gatherer: n.registry, Token: n.o.Config.Admin.Token.Reveal(),
 			Hosts: hosts, Plugins: n.guests.handler(n.o.Logger), Regions: n.join.regions(),
-			Revoker: n.replica.revoker(), Warnings: n.warnings, Dev: n.o.Dev, Logger: n.o.Logger,
+			Revoker: n.replica.revoker(), Settings: n.settings.editor(), Warnings: n.warnings, Dev: n.o.Dev, Logger: n.o.Logger,
 		}),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       2 * headerTimeout,

@@ -97,7 +97,7 @@ func newRegion(t *testing.T, name, node, key string, tune func(*region)) *region
 	c.Admin.Token = "0123456789abcdef"
 	c.Limits.Reconnect = config.Duration(500 * time.Millisecond)
 	c.Namespaces = map[string]*config.Namespace{"*": {History: true, Presence: true, Entries: 1000, Bytes: 1 << 20, Age: config.Duration(time.Minute),
-		Message: 64 << 10, Members: 10_000}}
+		Message: 64 << 10, Members: 10_000, Policy: "resume"}}
 	if testing.Verbose() {
 		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})).With("node", name+"."+node)
 	}

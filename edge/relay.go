@@ -19,15 +19,14 @@ import (
 // ErrPortInUse says which address is taken.
 func New(o Options) (*Node, error) {
 	registry := newRegistry()
+	rep, err := openReplica(o, registry)
+	if err != nil {
+		return nil, err
+	}
+	set := openSettings(&o, rep.store)
+	o.Config = set.inForce
 	cfg := relayConfig(o)
-	cfg.Registerer = registry
-	if cfg.Limits.Admission == 0 {
-		cfg.Limits.Admission = 2000 * runtime.GOMAXPROCS(0)
-	}
-	if cfg.Limits.Connections == 0 {
-		cfg.Limits.Connections = capacity(memoryLimit(), cfg.Memory)
-	}
-	cfg.Limits.Sockets = sockets(openFiles())
+	cfg.Registerer, cfg.Auth.TicketAge, cfg.Limits = registry, rep.ticketAge, fitted(o.Config)
 	o.Logger.Debug("connection limit", "connections", cfg.Limits.Connections, "sockets", cfg.Limits.Sockets)
 	s, err := newSecure(o)
 	if err != nil {
@@ -36,11 +35,6 @@ func New(o Options) (*Node, error) {
 	if s != nil {
 		cfg.WebTransport, cfg.Hashes = s.quic(), s.hashes
 	}
-	rep, err := openReplica(o, registry)
-	if err != nil {
-		return nil, err
-	}
-	cfg.Auth.TicketAge = rep.ticketAge
 	g, err := openGuests(o, registry, cfg.Namespaces, rep)
 	if err != nil {
 		return nil, err
@@ -76,7 +70,8 @@ func New(o Options) (*Node, error) {
 	if j != nil {
 		j.relay = r
 	}
-	rep.attach(r, g)
+	set.attach(func(c *config.Config) error { return r.Configure(namespaces(c), fitted(c)) })
+	rep.attach(r, g, set)
 	n, err := start(o, core{r}, s, registry)
 	if err != nil {
 		k.close()
@@ -84,18 +79,17 @@ func New(o Options) (*Node, error) {
 		g.close()
 		return nil, err
 	}
-	n.guests, n.join, n.keep, n.replica, n.core = g, j, k, rep, r
+	n.guests, n.join, n.keep, n.replica, n.settings, n.core = g, j, k, rep, set, r
 	return n, nil
 }
 
 // relayConfig is what the core needs of a configuration that Validate has passed.
 func relayConfig(o Options) relay.Config {
 	c := o.Config
-	l := c.Limits
 	out := relay.Config{
 		Region:       c.Region,
 		Clock:        o.Clock,
-		Namespaces:   make(map[string]namespace.Options, len(c.Namespaces)),
+		Namespaces:   namespaces(c),
 		Auth:         c.Auth.Authority(),
 		Origins:      c.Client.Origins,
 		Proxies:      c.Proxies(),
@@ -104,18 +98,42 @@ func relayConfig(o Options) relay.Config {
 		PublicURL:    c.Client.PublicURL,
 		Alternatives: c.Client.Alternatives,
 		Logger:       o.Logger,
-		Limits: relay.Limits{
-			Message: int(l.Message), Frame: int(l.Frame), Batch: l.Batch, Subs: l.Subscriptions, Rate: l.Rate, Burst: l.Burst,
-			Control: int(l.Control), Connections: l.Connections, Admission: l.Admission,
-			Hello: time.Duration(l.Hello), Ping: time.Duration(l.Ping), Dead: time.Duration(l.Dead), PollHold: time.Duration(l.PollHold),
-			Reconnect: time.Duration(l.Reconnect), Idempotency: time.Duration(l.Idempotency),
-		},
-	}
-	for name, n := range c.Namespaces {
-		out.Namespaces[name] = namespaceOptions(n, l.Message)
+		Limits:       limits(c),
 	}
 	if o.Dev && o.DevSecret != "" {
 		out.Auth.Keys = append(out.Auth.Keys, auth.DevKey([]byte(o.DevSecret)))
+	}
+	return out
+}
+
+func limits(c *config.Config) relay.Limits {
+	l := c.Limits
+	return relay.Limits{
+		Message: int(l.Message), Frame: int(l.Frame), Batch: l.Batch, Subs: l.Subscriptions, Rate: l.Rate, Burst: l.Burst,
+		Control: int(l.Control), Connections: l.Connections, Admission: l.Admission,
+		Hello: time.Duration(l.Hello), Ping: time.Duration(l.Ping), Dead: time.Duration(l.Dead), PollHold: time.Duration(l.PollHold),
+		Reconnect: time.Duration(l.Reconnect), Idempotency: time.Duration(l.Idempotency),
+	}
+}
+
+// fitted are the limits of a configuration, and what the machine allows where it
+// names none.
+func fitted(c *config.Config) relay.Limits {
+	l := limits(c)
+	l.Sockets = sockets(openFiles())
+	if l.Admission == 0 {
+		l.Admission = 2000 * runtime.GOMAXPROCS(0)
+	}
+	if l.Connections == 0 {
+		l.Connections = capacity(memoryLimit(), int64(c.Memory))
+	}
+	return l
+}
+
+func namespaces(c *config.Config) map[string]namespace.Options {
+	out := make(map[string]namespace.Options, len(c.Namespaces))
+	for name, n := range c.Namespaces {
+		out[name] = namespaceOptions(n, c.Limits.Message)
 	}
 	return out
 }

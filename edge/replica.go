@@ -28,6 +28,7 @@ const (
 	kindRevocation = "revocation" // of admin.Revocation, a set
 	kindArtifact   = "artifact"   // of artifact, by digest
 	kindBinding    = "binding"    // of registry.Binding, by pattern
+	kindSetting    = "setting"    // of setting, by key of the configuration
 )
 
 // replica lets what is decided on one node be so on all: it joins the control
@@ -39,9 +40,11 @@ type replica struct {
 	mesh  *mesh.Mesh    // nil: alone
 
 	// Set by attach.
-	relay *relay.Relay
-	host  *plugins.Host // nil: no plugins
+	relay    *relay.Relay
+	host     *plugins.Host // nil: no plugins
+	settings *settings
 
+	tuned   chan struct{} // settings changed
 	wake    chan struct{} // bindings or versions changed, here or elsewhere
 	revoked chan struct{} // revocations did
 	mine    atomic.Bool   // bindings were changed here
@@ -63,7 +66,7 @@ func writer(c *config.Config) string {
 // openReplica reads the control state; it is not shared before join.
 func openReplica(o Options, metrics prometheus.Registerer) (*replica, error) {
 	r := &replica{log: o.Logger, age: time.Duration(o.Config.Mesh.Ticket),
-		wake: make(chan struct{}, 1), revoked: make(chan struct{}, 1), tries: make(tries)}
+		tuned: make(chan struct{}, 1), wake: make(chan struct{}, 1), revoked: make(chan struct{}, 1), tries: make(tries)}
 	r.mine.Store(true) // what was decided before there was a control state
 	c := control.Config{Writer: writer(o.Config), Changed: r.changed, Logger: o.Logger, Now: o.Clock, Ahead: r.ahead}
 	if !o.Dev {
@@ -89,8 +92,8 @@ func openReplica(o Options, metrics prometheus.Registerer) (*replica, error) {
 func (r *replica) join(m *mesh.Mesh) { r.mesh = m }
 
 // attach puts in force what the store holds.
-func (r *replica) attach(on *relay.Relay, g *guests) {
-	r.relay = on
+func (r *replica) attach(on *relay.Relay, g *guests, s *settings) {
+	r.relay, r.settings = on, s
 	if g != nil {
 		r.host = g.host
 	}
@@ -129,6 +132,8 @@ func (r *replica) run(ctx context.Context) {
 				return
 			case <-r.revoked:
 				r.revoke()
+			case <-r.tuned:
+				r.settings.follow()
 			}
 		}
 	})
@@ -162,6 +167,8 @@ func (r *replica) changed(all []control.Record) {
 			gone = append(gone, auth.Revocation{User: one.User, Token: one.Token, At: one.At, Until: time.UnixMilli(rec.Expires)})
 		case kindArtifact, kindBinding:
 			signal(r.wake)
+		case kindSetting:
+			signal(r.tuned)
 		}
 	}
 	if len(gone) > 0 {
@@ -219,6 +226,9 @@ func (r *replica) warnings() (out []string) {
 	if n := r.pending.Load(); n > 0 {
 		out = append(out, fmt.Sprintf("%d bindings wait for a version of their plugin", n))
 	}
+	if n := r.settings.idleCount(); n > 0 {
+		out = append(out, fmt.Sprintf("%d settings have no effect on this node: they do not go with its configuration", n))
+	}
 	return out
 }
 
@@ -240,6 +250,11 @@ func (r revoker) Revoke(one admin.Revocation) error {
 		key = fmt.Sprintf("user/%s/%d", one.User, one.At.UnixMilli())
 	}
 	_, err := r.store.Add(kindRevocation, key, one, one.Until)
+	return unkept(err)
+}
+
+// unkept gives the errors of the control state their codes.
+func unkept(err error) error {
 	for code, why := range map[string]error{"too_many": control.ErrFull, "clock": control.ErrClock, "store": control.ErrStore, "bad_request": control.ErrTooBig} {
 		if errors.Is(err, why) {
 			return &admin.Refusal{Code: code, Text: why.Error()}

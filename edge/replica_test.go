@@ -60,7 +60,13 @@ func (u *uploader) bundle(t *testing.T, serial uint64, field string) *manifest.B
 // ask asks a node's admin port.
 func (r *region) ask(method, path string) (int, string) {
 	r.t.Helper()
-	req, err := http.NewRequest(method, r.admin()+path, nil)
+	return r.send(method, path, "")
+}
+
+// send is ask with a body.
+func (r *region) send(method, path, body string) (int, string) {
+	r.t.Helper()
+	req, err := http.NewRequest(method, r.admin()+path, strings.NewReader(body))
 	if err != nil {
 		r.t.Fatal(err)
 	}

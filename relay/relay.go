@@ -45,6 +45,9 @@ type Relay struct {
 	evictions evictions // owned by Run
 
 	journal *journal
+	changing sync.Mutex
+	limits   Limits // in force; guarded by changing
+
 	lag     lagMeter
 	recheck atomic.Int64 // Unix nanoseconds until which sessions are asked whether they were revoked
 }
@@ -65,7 +68,7 @@ func New(cfg Config) (*Relay, error) {
 	}
 	cfg.Auth.Dev = cfg.Auth.Dev || cfg.Dev
 	cfg.Auth.Claims = cfg.Auth.Claims || cfg.Policy != nil
-	r := &Relay{cfg: cfg, around: newAround(&cfg), pool: writer.NewPool(0, writer.Options{})}
+	r := &Relay{cfg: cfg, limits: cfg.Limits, around: newAround(&cfg), pool: writer.NewPool(0, writer.Options{})}
 	if err := r.gates(); err != nil {
 		return nil, err
 	}

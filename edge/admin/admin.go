@@ -135,6 +135,7 @@ type Options struct {
 	Plugins  http.Handler        // of /v1/plugins; nil: there are none
 	Regions  func() Regions      // of /v1/regions; nil: the node is alone
 	Revoker  Revoker             // nil: credentials cannot be taken back
+	Settings Settings            // nil: nothing can be set while the node runs
 	Warnings func() []string     // that /readyz tells of a node that is ready; nil: none
 	Dev      bool                // requests from this machine need no token
 	Logger   *slog.Logger        // gets one line for each thing done; nil: none
@@ -169,6 +170,10 @@ func Handler(o Options) http.Handler {
 		route("/v1/users/{user}/revoke", operator, map[string]http.HandlerFunc{"POST": h.revoke})
 		route("/v1/tokens/{token}/revoke", operator, map[string]http.HandlerFunc{"POST": h.revoke})
 		route("/v1/revocations", operator, map[string]http.HandlerFunc{"GET": h.revocations})
+	}
+	if o.Settings != nil {
+		route("/v1/settings", operator, map[string]http.HandlerFunc{"GET": h.settings})
+		route("/v1/settings/{key}", operator, map[string]http.HandlerFunc{"PUT": h.set, "DELETE": h.unset})
 	}
 	if o.Regions != nil {
 		route("/v1/regions", operator, map[string]http.HandlerFunc{"GET": h.regions})

@@ -6,7 +6,8 @@
 // Tags: yaml is the key; default is its text form; doc says what it means, and
 // what the zero value means where that is not plain; one lists the words
 // allowed; min and max bound numbers, sizes and durations; file names the
-// sibling that is read from the named file.
+// sibling that is read from the named file; live marks what a running node takes
+// in.
 package config
 
 import "path/filepath"
@@ -104,17 +105,17 @@ type APIKey struct {
 // Namespace holds the options of the channels whose first token is its name.
 type Namespace struct {
 	History   bool     `yaml:"history" default:"false" doc:"Keep messages for rewind, history queries and late resumes. Without it a channel keeps 1024 messages or 1 MiB for 10 s: enough for a short loss of the connection."`
-	Entries   int      `yaml:"entries" default:"1000" min:"1" max:"10000000" doc:"Messages kept per channel, with history."`
-	Bytes     Size     `yaml:"bytes" default:"4MiB" min:"1KiB" doc:"Bytes kept per channel, with history."`
-	Age       Duration `yaml:"age" default:"2m" min:"1s" doc:"Age kept, with history."`
-	Policy    string   `yaml:"policy" default:"resume" one:"resume latest conflate close" doc:"How a reader that is overrun goes on, if it names nothing else: resume (catch up from what is kept), latest (jump to the newest), conflate (the newest of each key), close (end the connection). What is lost is told as a gap."`
+	Entries   int      `yaml:"entries" live:"true" default:"1000" min:"1" max:"10000000" doc:"Messages kept per channel, with history."`
+	Bytes     Size     `yaml:"bytes" live:"true" default:"4MiB" min:"1KiB" doc:"Bytes kept per channel, with history."`
+	Age       Duration `yaml:"age" live:"true" default:"2m" min:"1s" doc:"Age kept, with history."`
+	Policy    string   `yaml:"policy" live:"true" default:"resume" one:"resume latest conflate close" doc:"How a reader that is overrun goes on, if it names nothing else: resume (catch up from what is kept), latest (jump to the newest), conflate (the newest of each key), close (end the connection). What is lost is told as a gap."`
 	Presence  bool     `yaml:"presence" default:"false" doc:"Members are listed, joins and leaves told."`
-	Cache     bool     `yaml:"cache" default:"false" doc:"A new subscriber gets the last message first."`
-	Lossy     bool     `yaml:"lossy" default:"false" doc:"Over WebTransport messages come as datagrams, unless the client asks for something else: what the network loses is not sent again, and the numbers of the stamps show it. Elsewhere without effect."`
+	Cache     bool     `yaml:"cache" live:"true" default:"false" doc:"A new subscriber gets the last message first."`
+	Lossy     bool     `yaml:"lossy" live:"true" default:"false" doc:"Over WebTransport messages come as datagrams, unless the client asks for something else: what the network loses is not sent again, and the numbers of the stamps show it. Elsewhere without effect."`
 	Wide      bool     `yaml:"wide" default:"false" doc:"Patterns need not fix their first token: *.x and >. Only * can have it, for such a pattern belongs to no namespace."`
-	Anonymous []string `yaml:"anonymous" doc:"What clients without a token may do: publish, subscribe, history, presence or all."`
-	Message   Size     `yaml:"message" default:"64KiB" min:"1" max:"16MiB" doc:"Bytes of one payload. At most limits.message."`
-	Members   int      `yaml:"members" default:"10000" min:"1" max:"1000000" doc:"Presence entries per channel."`
+	Anonymous []string `yaml:"anonymous" live:"true" doc:"What clients without a token may do: publish, subscribe, history, presence or all."`
+	Message   Size     `yaml:"message" live:"true" default:"64KiB" min:"1" max:"16MiB" doc:"Bytes of one payload. At most limits.message."`
+	Members   int      `yaml:"members" live:"true" default:"10000" min:"1" max:"1000000" doc:"Presence entries per channel."`
 }
 
 // Mesh joins nodes and regions.
@@ -173,16 +174,16 @@ type Limits struct {
 	Frame         Size     `yaml:"frame" default:"256KiB" min:"1KiB" max:"64MiB" doc:"Bytes of one frame or request body from a client. More than limits.message: base64 and a batch need room."`
 	Batch         int      `yaml:"batch" default:"1000" min:"1" max:"100000" doc:"Messages of one publish batch and of one page of history."`
 	Control       Size     `yaml:"control" default:"256KiB" min:"4KiB" max:"64MiB" doc:"Bytes of answers that a client may leave unread before it is cut."`
-	Subscriptions int      `yaml:"subscriptions" default:"1000" min:"1" max:"1000000" doc:"Subscriptions of one connection."`
-	Rate          int      `yaml:"rate" default:"100" min:"1" doc:"Publishes per second of one connection, sustained."`
-	Burst         int      `yaml:"burst" default:"200" min:"1" doc:"Publishes of one connection at once."`
-	Admission     int      `yaml:"admission" default:"0" min:"0" doc:"Clients let in within a second, sustained, and as many at once. More are refused (overloaded) and each told a moment of its own to come back at. 0: 2000 for each processor."`
-	Connections   int      `yaml:"connections" default:"0" min:"0" doc:"Connections of this node, each by what it costs in memory: a plain WebSocket or event stream is 1, over TLS 3, an event stream over HTTP/2 10, WebTransport 20. 0: what the memory allows, 16 KiB for 1. The open-file limit bounds sockets as well."`
+	Subscriptions int      `yaml:"subscriptions" live:"true" default:"1000" min:"1" max:"1000000" doc:"Subscriptions of one connection."`
+	Rate          int      `yaml:"rate" live:"true" default:"100" min:"1" doc:"Publishes per second of one connection, sustained."`
+	Burst         int      `yaml:"burst" live:"true" default:"200" min:"1" doc:"Publishes of one connection at once."`
+	Admission     int      `yaml:"admission" live:"true" default:"0" min:"0" doc:"Clients let in within a second, sustained, and as many at once. More are refused (overloaded) and each told a moment of its own to come back at. 0: 2000 for each processor."`
+	Connections   int      `yaml:"connections" live:"true" default:"0" min:"0" doc:"Connections of this node, each by what it costs in memory: a plain WebSocket or event stream is 1, over TLS 3, an event stream over HTTP/2 10, WebTransport 20. 0: what the memory allows, 16 KiB for 1. The open-file limit bounds sockets as well."`
 	Hello         Duration `yaml:"hello" default:"5s" min:"100ms" max:"1m" doc:"Time for the first frame of a WebSocket client."`
 	Ping          Duration `yaml:"ping" default:"10s" min:"1s" max:"5m" doc:"Silence after which the node speaks. Proxies in between must allow more."`
 	Dead          Duration `yaml:"dead" default:"15s" min:"2s" max:"10m" doc:"Silence of a client after which it is taken for dead. More than ping."`
 	PollHold      Duration `yaml:"poll_hold" default:"25s" min:"1s" max:"25s" doc:"How long a poll without messages is held. Many proxies cut at 30 s."`
-	Reconnect     Duration `yaml:"reconnect" default:"2s" min:"0s" max:"10m" doc:"Window over which lost clients spread their return, at least. It grows, up to 30 s, to the clients of this node for each that the others let in within a second, and of this region for each that the other regions do: 20,000 clients where the others admit 4,000/s come back over 5 s."`
+	Reconnect     Duration `yaml:"reconnect" live:"true" default:"2s" min:"0s" max:"10m" doc:"Window over which lost clients spread their return, at least. It grows, up to 30 s, to the clients of this node for each that the others let in within a second, and of this region for each that the other regions do: 20,000 clients where the others admit 4,000/s come back over 5 s."`
 	Idempotency   Duration `yaml:"idempotency" default:"2m" min:"1s" max:"1h" doc:"How long the id of a message is remembered, and at least as long as the longest history: a second one with it is not delivered."`
 }
 

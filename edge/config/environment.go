@@ -2,7 +2,6 @@ package config
 
 import (
 	"reflect"
-	"strings"
 )
 
 // environment lays the variables over what the file said. A variable that is
@@ -31,15 +30,6 @@ func (l *loader) environment(root reflect.Value) {
 					d.entryOf(f, p)
 				}
 			}
-		case f.isList():
-			var out []string
-			for part := range strings.SplitSeq(text, ",") {
-				if part = strings.TrimSpace(part); part != "" {
-					out = append(out, part)
-				}
-			}
-			f.value.Set(reflect.ValueOf(out))
-			l.cfg.from[f.path] = where
 		default:
 			d.leaf(f, text, where)
 		}

@@ -26,6 +26,9 @@ func (f field) isList() bool    { return f.value.Kind() == reflect.Slice }
 
 func (f field) isSecret() bool { return f.value.Type() == reflect.TypeFor[Secret]() }
 
+// isLive reports whether a running node takes the key in.
+func (f field) isLive() bool { return f.tag.Get("live") != "" }
+
 // env is the name of the variable that sets this key. Docker and Kubernetes put
 // variables such as CHAPPE_SERVICE_HOST and CHAPPE_CLIENT_PORT into a pod's
 // environment: no key may be called port or service, and unknown names are not

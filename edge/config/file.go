@@ -218,7 +218,7 @@ func notText(n ast.Node) string {
 }
 
 func (d *document) leaf(f field, text, where string) {
-	if err := f.set(text); err != nil {
+	if err := f.read(text); err != nil {
 		d.fault(where, f.path, err.Error())
 		return
 	}

@@ -71,6 +71,7 @@ const (
 	about = `One YAML file configures a node: chappe serve -config chappe.yaml. Without a key its default holds. An unknown key is an error. Values come from the defaults, then the file, then the environment, the later winning; chappe config print shows each value and where it came from.`
 	forms = `Sizes are written 64KiB, 256MiB, 1GB or as a number of bytes; durations 500ms, 20s, 2m, 1h30m or 7d. Paths in the file are relative to the file.`
 	envs  = `Each key has an environment variable: its path in capitals behind CHAPPE_, with _ for every dot and dash. Lists are separated by commas. A section with names is given as YAML: CHAPPE_NAMESPACES='{rides: {history: true}}'. For names that stand in the file or in that variable there are variables too: CHAPPE_NAMESPACES_RIDES_AGE. A variable that is empty counts as not set, and unknown ones are ignored, because Docker and Kubernetes add their own.`
+	alive = `A key that is marked live is taken in by a running node: on SIGHUP, when the file was changed; or for all nodes at once by chappe settings set, which wins over all of the above until it is unset. All others need a restart, but for mesh.peers, mesh.routes and mesh.tls, which SIGHUP also takes in.`
 	hide  = `Secrets are given in the environment or, better, in a file of their own, named by the key that ends in _file. They are never printed.`
 )
 
@@ -103,7 +104,7 @@ namespaces:
 func Manual(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("NAME\n    chappe.yaml - the configuration of a Chappe node\n\nDESCRIPTION\n")
-	for _, p := range []string{about, forms, envs, hide} {
+	for _, p := range []string{about, forms, envs, alive, hide} {
 		b.WriteString(wrap(p, "    ") + "\n")
 	}
 	b.WriteString("KEYS\n")
@@ -119,6 +120,9 @@ func Manual(w io.Writer) error {
 		}
 		if r := f.bounds(); r != "" {
 			facts = append(facts, "Range: "+r+".")
+		}
+		if f.isLive() {
+			facts = append(facts, "Live.")
 		}
 		facts = append(facts, "Variable: "+f.env()+".")
 		b.WriteString(wrap(strings.Join(facts, " "), "        ") + "\n")
@@ -142,7 +146,7 @@ func heading(f field) string {
 func Markdown(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("# Configuration\n\nMade by `chappe config doc -markdown` from the tags in `edge/config/config.go`; edit those.\n\n")
-	for _, p := range []string{about, forms, envs, hide} {
+	for _, p := range []string{about, forms, envs, alive, hide} {
 		b.WriteString(p + "\n\n")
 	}
 	b.WriteString("`chappe config check -config chappe.yaml` prints every fault, one a line, and exits with 2 if there is one.\n\n")
@@ -186,7 +190,11 @@ func row(f field) string {
 	if def != "" {
 		def = "`" + def + "`"
 	}
-	return fmt.Sprintf("| `%s` | %s | %s | %s |\n", f.path, value, def, strings.ReplaceAll(f.tag.Get("doc"), "|", `\|`))
+	doc := strings.ReplaceAll(f.tag.Get("doc"), "|", `\|`)
+	if f.isLive() {
+		doc += " *Live.*"
+	}
+	return fmt.Sprintf("| `%s` | %s | %s | %s |\n", f.path, value, def, doc)
 }
 
 // wrap breaks text into lines of at most 80 columns behind an indent.

@@ -34,10 +34,7 @@ func (c *Config) Print(w io.Writer) error {
 func (c *Config) lines(indent, path string, v reflect.Value, out *[][2]string) {
 	add := func(text, from string) { *out = append(*out, [2]string{indent + text, from}) }
 	for _, f := range fields(path, v) {
-		from := c.from[f.path]
-		if from == "" {
-			from = "default"
-		}
+		from := c.origin(f.path)
 		switch {
 		case f.isSection():
 			add(f.key+":", "")

@@ -1,5 +1,6 @@
 // Package control keeps what operators decide, on every node: which plugins are
-// bound to which channels, which credentials were taken back. It can be written
+// bound to which channels, which credentials were taken back, which keys of the
+// configuration were set. It can be written
 // at any node, also while others are dead or cut off, and all come to the same.
 //
 // The state is a set of records, each of a kind and with a key. A change makes a

@@ -48,8 +48,10 @@ type API struct {
 
 // New makes an API.
 func New(c Config) *API {
-	l := c.Host.Limits()
-	return &API{Config: c, rates: rates{rate: float64(l.Rate), burst: float64(l.Burst), now: c.Now}}
+	return &API{Config: c, rates: rates{now: c.Now, limits: func() (rate, burst float64) {
+		l := c.Host.Limits()
+		return float64(l.Rate), float64(l.Burst)
+	}}}
 }
 
 // Register mounts the routes.

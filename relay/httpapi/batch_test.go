@@ -42,7 +42,7 @@ func FuzzBatch(f *testing.F) {
 
 func TestBucketsAreBounded(t *testing.T) {
 	now := time.Unix(1, 0)
-	r := rates{rate: 1, burst: 2, now: func() time.Time { return now }}
+	r := rates{limits: func() (float64, float64) { return 1, 2 }, now: func() time.Time { return now }}
 	who := &identity.Identity{}
 	for i := range 3 * maxBuckets {
 		who.User = string(rune(i + 1))

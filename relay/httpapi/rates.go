@@ -14,8 +14,8 @@ const maxBuckets = 1 << 14
 // rates limits publishing over HTTP, where there is no connection to count on:
 // per user, or per address for clients without one. Back ends are not limited.
 type rates struct {
-	rate, burst float64
-	now         func() time.Time
+	limits func() (rate, burst float64)
+	now    func() time.Time
 
 	mu      sync.Mutex
 	buckets map[string]bucket
@@ -29,7 +29,8 @@ type bucket struct {
 
 // take takes one publish, or says how long until there is one.
 func (r *rates) take(who *identity.Identity, remote string) *wire.Err {
-	if who.Backend || r.rate <= 0 {
+	rate, burst := r.limits()
+	if who.Backend || rate <= 0 {
 		return nil
 	}
 	name := "a:" + remote
@@ -41,14 +42,14 @@ func (r *rates) take(who *identity.Identity, remote string) *wire.Err {
 	defer r.mu.Unlock()
 	b, known := r.buckets[name]
 	if !known {
-		r.roomLocked(now)
-		b = bucket{r.burst, now}
+		r.roomLocked(now, rate, burst)
+		b = bucket{burst, now}
 	}
-	b.left = min(r.burst, b.left+now.Sub(b.at).Seconds()*r.rate)
+	b.left = min(burst, b.left+now.Sub(b.at).Seconds()*rate)
 	b.at = now
 	var err *wire.Err
 	if b.left < 1 {
-		wait := time.Duration((1 - b.left) / r.rate * float64(time.Second))
+		wait := time.Duration((1 - b.left) / rate * float64(time.Second))
 		err = &wire.Err{Code: wire.CodeRateLimited, Text: "publishing too fast", Retry: wait.Milliseconds() + 1}
 	} else {
 		b.left--
@@ -59,7 +60,7 @@ func (r *rates) take(who *identity.Identity, remote string) *wire.Err {
 
 // roomLocked makes room for one more: buckets that are full again say nothing,
 // and if there are none, any may go.
-func (r *rates) roomLocked(now time.Time) {
+func (r *rates) roomLocked(now time.Time, rate, burst float64) {
 	if r.buckets == nil {
 		r.buckets = make(map[string]bucket)
 	}
@@ -67,7 +68,7 @@ func (r *rates) roomLocked(now time.Time) {
 		return
 	}
 	for name, b := range r.buckets {
-		if b.left+now.Sub(b.at).Seconds()*r.rate >= r.burst {
+		if b.left+now.Sub(b.at).Seconds()*rate >= burst {
 			delete(r.buckets, name)
 		}
 	}

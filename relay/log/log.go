@@ -82,13 +82,29 @@ func (l *Log) Append(e *Entry) (grown int64) {
 	l.ring[l.next&uint64(len(l.ring)-1)] = e
 	l.next++
 	l.bytes += e.Bytes()
-	for l.countLocked() > 1 && (l.countLocked() > l.limits.Entries || l.bytes+l.absent > l.limits.Bytes) {
-		l.trimLocked()
-	}
+	l.fitLocked()
 	l.expireLocked(e.Born, 4)
 	grown = l.chargeLocked() - before
 	l.mu.Unlock()
 	return grown
+}
+
+// Bound changes the limits. It returns by how many bytes the log grew, which is
+// never positive.
+func (l *Log) Bound(limits Limits) (grown int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := l.chargeLocked()
+	l.limits = limits
+	l.fitLocked()
+	return l.chargeLocked() - before
+}
+
+// fitLocked trims what is beyond the limits, but never the newest entry.
+func (l *Log) fitLocked() {
+	for l.countLocked() > 1 && (l.countLocked() > l.limits.Entries || l.bytes+l.absent > l.limits.Bytes) {
+		l.trimLocked()
+	}
 }
 
 // Wake tells the writers of the log's readers that it has grown.

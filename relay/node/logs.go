@@ -27,7 +27,7 @@ type channelLog struct {
 }
 
 func (n *Node) limits(name string) log.Limits {
-	o := n.cfg.Table.For(name)
+	o := n.Table().For(name)
 	return log.Limits{Entries: o.Entries, Bytes: o.Bytes, Age: uint64(o.Age.Microseconds())}
 }
 
@@ -37,7 +37,7 @@ func (n *Node) logLocked(name string) *channelLog {
 		return l
 	}
 	shard := position.Shard(name)
-	l := &channelLog{Log: log.New(name, false, shard, n.limits(name), n.cfg.Waker, slices.Clone(n.gone[shard])), used: n.tick, kept: n.cfg.Table.For(name).History}
+	l := &channelLog{Log: log.New(name, false, shard, n.limits(name), n.cfg.Waker, slices.Clone(n.gone[shard])), used: n.tick, kept: n.Table().For(name).History}
 	for pattern, p := range n.patterns {
 		if channel.Match(pattern, name) {
 			l.patterns = append(l.patterns, p)

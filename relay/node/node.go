@@ -91,7 +91,8 @@ func (c Config) Filled() Config {
 
 // Node is one relay's timeline.
 type Node struct {
-	cfg      Config
+	cfg      Config // but for Table
+	table    atomic.Pointer[namespace.Table]
 	alone    bool // no peers
 	eventEnd atomic.Uint64
 	changes  atomic.Uint64
@@ -141,6 +142,7 @@ func New(cfg Config) *Node {
 		gone:     make(map[uint8][]log.Trim),
 		origins:  make(map[position.Origin]*origin),
 	}
+	n.table.Store(n.cfg.Table)
 	n.ids.init(n.cfg.IDs)
 	n.riseLocked(n.cfg.Now())
 	n.beLocked(n.self)
@@ -164,7 +166,20 @@ func (n *Node) Self() position.Origin {
 }
 
 // Table returns the namespaces.
-func (n *Node) Table() *namespace.Table { return n.cfg.Table }
+func (n *Node) Table() *namespace.Table { return n.table.Load() }
+
+// Configure changes the options of namespaces, and so the bounds of their logs.
+// Which of them have history must stay, and no age may be more than Window.
+func (n *Node) Configure(t *namespace.Table) {
+	n.table.Store(t)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, of := range []map[string]*channelLog{n.logs, n.patterns} {
+		for name, l := range of {
+			n.used += l.Bound(n.limits(name))
+		}
+	}
+}
 
 // Now returns the node's wall clock in microseconds.
 func (n *Node) Now() uint64 { return n.cfg.Now() }

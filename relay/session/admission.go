@@ -10,11 +10,10 @@ import (
 // at once, and each is told a moment of its own to come back at, as fast as they
 // can be let in then: a queue that holds no connection.
 type admission struct {
+	mu    sync.Mutex
 	every time.Duration // between two sessions, sustained; 0: no bound
-
-	mu   sync.Mutex
-	free time.Time // when the sustained rate has room again; up to burst before now
-	due  time.Time // what the last one refused was told
+	free  time.Time     // when the sustained rate has room again; up to burst before now
+	due   time.Time     // what the last one refused was told
 }
 
 // Those who come evenly find room, and so do this many at once.
@@ -24,19 +23,27 @@ const burst = time.Second
 const longest = 30 * time.Second
 
 func newAdmission(rate int) *admission {
-	if rate <= 0 {
-		return &admission{}
+	a := &admission{}
+	a.bound(rate)
+	return a
+}
+
+// bound changes how many may begin in a second; 0: any.
+func (a *admission) bound(rate int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.every = 0; rate > 0 {
+		a.every = time.Second / time.Duration(rate)
 	}
-	return &admission{every: time.Second / time.Duration(rate)}
 }
 
 // take lets a session begin, or says when it is to come back.
 func (a *admission) take(now time.Time) (wait time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.every == 0 {
 		return 0
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	if early := now.Add(-burst); a.free.Before(early) {
 		a.free = early
 	}

@@ -150,6 +150,26 @@ func NewHost(cfg Config) *Host {
 // Limits returns the limits in force. They must not be changed.
 func (h *Host) Limits() *Limits { return h.limits.Load() }
 
+// Configure changes the limits. Those of time hold for sessions that begin from now
+// on; so do those that were told to clients, as far as clients keep to them.
+func (h *Host) Configure(l Limits) {
+	h.limits.Store(&l)
+	h.doors.bound(l.Admission)
+}
+
+// Recheck ends the subscriptions that are no longer allowed, when what namespaces
+// grant has changed.
+func (h *Host) Recheck() {
+	for _, s := range h.Sessions() {
+		s.mu.Lock()
+		if s.who != nil && !s.ended && s.closing == nil {
+			s.revokeLocked()
+		}
+		s.mu.Unlock()
+		s.link.Kick()
+	}
+}
+
 // Window is over which clients spread their return.
 func (h *Host) Window() time.Duration {
 	if h.cfg.Elsewhere == nil {

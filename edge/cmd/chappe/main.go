@@ -62,7 +62,8 @@ func commands() []command {
 		devCommand, serveCommand, pubCommand, subCommand, tokenCommand,
 		configCheckCommand, configPrintCommand, configDocCommand,
 	}
-	return append(append(all, pluginCommands()...), regionsInitCommand, regionsCommand, versionCommand)
+	return append(append(all, pluginCommands()...), regionsInitCommand, regionsCommand,
+		settingsSetCommand, settingsUnsetCommand, settingsCommand, versionCommand)
 }
 
 // run is the program: args[0] is its name, which the lines that dev prints need.

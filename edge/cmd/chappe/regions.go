@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/chappe-relay/chappe/edge/admin"
 	"github.com/chappe-relay/chappe/edge/mesh"
+	"github.com/chappe-relay/chappe/plugins/api"
 )
 
 var regionsInitCommand = command{
@@ -81,8 +83,8 @@ DESCRIPTION
     Prints the nodes that this one hears, with the load and the clients they
     tell of, the round trip, how old their newest mark was when it came, how
     many of their messages were lost on the way here for good, how far their
-    clocks are from this one's, and which version they run; then the links; then the regions that are
-    configured and not heard.
+    clocks are from this one's, and which version they run; then the links; then
+    the regions that are configured and not heard.
 
 FLAGS
     -json           print what the admin port answered
@@ -96,31 +98,12 @@ EXAMPLE
 			if err := none(args); err != nil {
 				return err
 			}
-			c, err := flags.client(e)
+			body, err := flags.ask(e, http.MethodGet, "/v1/regions", "")
+			if no, ok := errors.AsType[*api.Error](err); ok && no.Status == http.StatusNotFound {
+				return errors.New("this node is alone: no mesh is configured")
+			}
 			if err != nil {
 				return err
-			}
-			req, err := http.NewRequestWithContext(e.ctx, http.MethodGet, strings.TrimSuffix(c.URL, "/")+"/v1/regions", nil)
-			if err != nil {
-				return err
-			}
-			if c.Token != "" {
-				req.Header.Set("Authorization", "Bearer "+c.Token)
-			}
-			resp, err := http.DefaultClient.Do(req)
-			if err != nil {
-				return err
-			}
-			defer resp.Body.Close()
-			body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-			if err != nil {
-				return err
-			}
-			if resp.StatusCode == http.StatusNotFound {
-				return fmt.Errorf("this node is alone: no mesh is configured")
-			}
-			if resp.StatusCode != http.StatusOK {
-				return fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
 			}
 			if *asJSON {
 				_, err := e.stdout.Write(body)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,6 +32,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"node": node, "end": stop, "fetch": fetch, "cursor": cursor, "lines": lines, "await": await,
+			"hangup": hangup, "await-line": awaitLine,
 		},
 		RequireExplicitExec: true,
 	})
@@ -154,6 +156,22 @@ func stop(ts *testscript.TestScript, neg bool, args []string) {
 	case <-time.After(30 * time.Second):
 		ts.Fatalf("the node does not end")
 	}
+}
+
+// hangup sends SIGHUP to the node that has no name.
+func hangup(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(nodes(ts)[""].cmd.Process.Signal(syscall.SIGHUP))
+}
+
+// await-line FILE PATTERN waits for a line of a node's output.
+func awaitLine(ts *testscript.TestScript, neg bool, args []string) {
+	want := regexp.MustCompile(args[1])
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if want.MatchString(ts.ReadFile(args[0])) {
+			return
+		}
+	}
+	ts.Fatalf("%s never said %s:\n%s", args[0], args[1], ts.ReadFile(args[0]))
 }
 
 // fetch STATUS FILE METHOD URL [HEADER] makes a request and keeps the body.
