@@ -165,14 +165,7 @@ func (r *region) client(user, id string, further ...*region) *chappe.Client {
 // clientBy is one that reaches the node by another address.
 func (r *region) clientBy(url, user, id string, further ...*region) *chappe.Client {
 	r.t.Helper()
-	token, err := auth.Mint(auth.Key{ID: "k", Algorithm: auth.HS256, Secret: []byte(tokenSecret)}, auth.Claims{
-		User: user, ID: id, Issued: time.Now(), Expires: time.Now().Add(time.Hour),
-		Grants: []auth.Grant{{Channels: []string{">"}, Actions: []string{"*"}}},
-	})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	o := chappe.Options{Token: token}
+	o := chappe.Options{Token: r.token(user, id)}
 	for _, f := range further {
 		o.Regions = append(o.Regions, f.url())
 	}
@@ -183,6 +176,19 @@ func (r *region) clientBy(url, user, id string, further ...*region) *chappe.Clie
 		c.Close(ctx)
 	})
 	return c
+}
+
+// token is a user's, who may do everything.
+func (r *region) token(user, id string) string {
+	r.t.Helper()
+	token, err := auth.Mint(auth.Key{ID: "k", Algorithm: auth.HS256, Secret: []byte(tokenSecret)}, auth.Claims{
+		User: user, ID: id, Issued: time.Now(), Expires: time.Now().Add(time.Hour),
+		Grants: []auth.Grant{{Channels: []string{">"}, Actions: []string{"*"}}},
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return token
 }
 
 func (r *region) subscribe(c *chappe.Client, channel string, o chappe.SubOptions) *chappe.Subscription {

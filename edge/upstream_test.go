@@ -1,0 +1,128 @@
+package edge
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// stream is an event stream as curl reads it.
+type stream struct {
+	r       *region
+	lines   *bufio.Scanner
+	session string
+}
+
+// listen opens one, and reads its welcome.
+func (r *region) listen(user, query string) *stream {
+	r.t.Helper()
+	ctx, stop := context.WithTimeout(r.t.Context(), within)
+	r.t.Cleanup(stop)
+	req, err := http.NewRequestWithContext(ctx, "GET", r.url()+"/v1/sse?"+query, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+r.token(user, ""))
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { res.Body.Close() })
+	s := &stream{r: r, lines: bufio.NewScanner(res.Body)}
+	var w struct{ Session string }
+	if err := json.Unmarshal([]byte(s.next("welcome", "")), &w); err != nil || w.Session == "" {
+		r.t.Fatalf("%+v, %v", w, err)
+	}
+	s.session = w.Session
+	return s
+}
+
+// next returns the frame of a type, with a text in it, that comes next.
+func (s *stream) next(kind, with string) string {
+	s.r.t.Helper()
+	for s.lines.Scan() {
+		if data, ok := strings.CutPrefix(s.lines.Text(), "data: "); ok && strings.Contains(data, `"t":"`+kind+`"`) && strings.Contains(data, with) {
+			return data
+		}
+	}
+	s.r.t.Fatalf("%s: no %s with %s comes: %v", s.r.name(), kind, with, s.lines.Err())
+	return ""
+}
+
+// upstream posts frames of a session at a node, and returns the status and body.
+func (r *region) upstream(user, session, frames string) (int, string) {
+	r.t.Helper()
+	req, err := http.NewRequest("POST", r.url()+"/v1/session/"+session, strings.NewReader(frames))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+r.token(user, ""))
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return res.StatusCode, string(b)
+}
+
+// What a client of an event stream has to say may be posted at any node of any
+// region: it reaches the session where that is.
+func TestFramesArePostedAnywhere(t *testing.T) {
+	t.Parallel()
+	ap, eu, eu2, between := twoRegions(t, nil)
+	s, at2 := ap.listen("ann", "channel=rides.1"), eu2.listen("ann", "channel=rides.1")
+	for i, at := range []*region{eu, eu2, ap} {
+		channel := []string{"more.0", "more.1", "more.2"}[i]
+		code, body := at.upstream("ann", s.session, `[{"t":"sub","ref":7,"channel":"`+channel+`"},{"t":"pub","ref":8,"channel":"`+channel+`","data":"from `+at.name()+`"}]`)
+		if code != 200 || body != `{"accepted":2}`+"\n" {
+			t.Fatalf("%s: %d %s", at.name(), code, body)
+		}
+		s.next("subbed", channel)
+		s.next("ack", `"ref":8`)
+		s.next("msg", `"data":"from `+at.name()+`"`)
+	}
+	if code, body := eu.upstream("ann", at2.session, `{"t":"sub","ref":1,"channel":"more.3"}`); code != 200 {
+		t.Errorf("to another node of the region: %d %s", code, body)
+	}
+	at2.next("subbed", "more.3")
+	for name, c := range map[string]struct {
+		user, session, frames, code string
+		status                      int
+	}{
+		"another client's":             {"bob", s.session, `{"t":"pong"}`, "forbidden", 403},
+		"not frames":                   {"ann", s.session, `{`, "bad_json", 400},
+		"a frame that is the server's": {"ann", s.session, `{"t":"msg"}`, "bad_frame", 400},
+		"no session of that node":      {"ann", s.session[:len(s.session)-4] + "AAAA", `{"t":"pong"}`, "no_session", 404},
+		"no node of ours":              {"ann", strings.Repeat("A", 32), `{"t":"pong"}`, "no_session", 404},
+		"no session id at all":         {"ann", "x", `{"t":"pong"}`, "no_session", 404},
+	} {
+		if status, body := eu.upstream(c.user, c.session, c.frames); status != c.status || !strings.Contains(body, `"code":"`+c.code+`"`) {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+	}
+	// The node of the session is not reached, and then it is no more: told by a code
+	// after which the client opens its stream anew.
+	between.cut(true)
+	eu.eventually("ap is not heard", func() bool { return len(eu.node.join.Missing()) == 1 })
+	if status, body := eu.upstream("ann", s.session, `{"t":"pong"}`); status != 404 || !strings.Contains(body, `"code":"no_session"`) || !strings.Contains(body, `"retry_ms":`) {
+		t.Errorf("it is not reached: %d %s", status, body)
+	}
+	between.cut(false)
+	ap.eventually("it is reached again", func() bool {
+		code, _ := eu.upstream("ann", s.session, `{"t":"sub","ref":1,"channel":"more.4"}`)
+		return code == 200
+	})
+	s.next("subbed", "more.4")
+	ap.stop()
+	if status, body := eu.upstream("ann", s.session, `{"t":"pong"}`); status != 404 || !strings.Contains(body, `"code":"no_session"`) {
+		t.Errorf("it has ended: %d %s", status, body)
+	}
+}
