@@ -159,9 +159,10 @@ func (m *members) judge(apart bool) (p Presence) {
 	defer m.mu.Unlock()
 	p.Lists = m.lists
 	for what, n := range m.told {
-		if strings.HasPrefix(what, "leave") {
+		switch action, _, _ := strings.Cut(what, " "); action {
+		case "leave":
 			p.Leaves += n
-		} else {
+		case "join":
 			p.Joins += n
 		}
 	}

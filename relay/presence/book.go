@@ -44,9 +44,10 @@ type Seat struct {
 
 // change is a spot of which something may have to be told.
 type change struct {
-	was   bool // present, when watchers were last told
+	was   state // when watchers were last told; 0: not there
 	user  string
-	until time.Time // a join or leave that waits; zero: none does
+	next  state     // what would be told now
+	until time.Time // it waits; zero: it does not
 }
 
 type departure struct {
@@ -126,8 +127,15 @@ func (b *Book) setLocked(at spot, m member) {
 // touchLocked remembers what is about to change.
 func (b *Book) touchLocked(at spot) {
 	if b.fresh[at] == nil {
-		m, was := b.findLocked(at)
-		b.fresh[at] = &change{was: was, user: m.user}
+		m, _ := b.findLocked(at)
+		b.fresh[at] = &change{was: m.state, user: m.user}
+	}
+}
+
+// touchAllLocked does so for all that a node has.
+func (b *Book) touchAllLocked(p *peer) {
+	for at := range p.all {
+		b.touchLocked(at)
 	}
 }
 
@@ -205,54 +213,89 @@ func (b *Book) List(channel string) []wire.Member {
 type Change struct {
 	Channel    string
 	Came, Went []wire.Member
+	Away, Back []wire.Member // of those who are members all the while
 }
 
+func (c *Change) count() int { return len(c.Came) + len(c.Went) + len(c.Away) + len(c.Back) }
+
 // Turn returns what has changed since the last turn: who came and went within it
-// is not mentioned. It also does what depends on time.
+// is not mentioned. Of much, a part: the rest has its turn, or is over by then. It
+// also does what depends on time.
 func (b *Book) Turn() []Change {
 	now := b.cfg.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ageLocked(now)
 	told := make(map[string]*Change)
-	of := func(channel string) *Change {
-		if told[channel] == nil {
-			told[channel] = &Change{Channel: channel}
-		}
-		return told[channel]
-	}
+	total := 0
 	for at, c := range b.fresh {
-		m, is := b.findLocked(at)
-		switch {
-		case is == c.was:
-		case !is && b.waitsLocked(c, now, moving):
+		m, _ := b.findLocked(at)
+		if m.state == c.was {
+			delete(b.fresh, at)
 			continue
-		case !is:
-			r := of(at.channel)
-			r.Went = append(r.Went, wire.Member{Session: at.id, User: c.user})
-		default:
-			if b.elsewhereLocked(at, m.user) && b.waitsLocked(c, now, settle) {
-				continue
-			}
-			r := of(at.channel)
-			r.Came = append(r.Came, wire.Member{Session: at.id, User: m.user})
 		}
+		if m.state != c.next {
+			c.next, c.until = m.state, time.Time{}
+		}
+		r := told[at.channel]
+		if r == nil {
+			r = &Change{Channel: at.channel}
+			told[at.channel] = r
+		}
+		if b.waitsLocked(at, c, &m, now) || r.count() >= pace {
+			continue
+		}
+		r.add(at, c, m)
 		delete(b.fresh, at)
+		if total++; total >= paceAll {
+			break
+		}
 	}
 	out := make([]Change, 0, len(told))
 	for _, c := range told {
-		out = append(out, *c)
+		if c.count() > 0 {
+			out = append(out, *c)
+		}
 	}
 	return out
 }
 
-// waitsLocked reports whether a change is to wait, from when it was first looked at.
-func (b *Book) waitsLocked(c *change, now time.Time, d time.Duration) bool {
-	if b.cfg.Bus == nil {
+func (r *Change) add(at spot, c *change, m member) {
+	one := wire.Member{Session: at.id, User: m.user}
+	if m.state == away {
+		one.State = wire.MemberAway
+	}
+	switch {
+	case m.state == 0:
+		one.User = c.user
+		r.Went = append(r.Went, one)
+	case c.was == 0:
+		r.Came = append(r.Came, one)
+	case m.state == away:
+		r.Away = append(r.Away, one)
+	default:
+		r.Back = append(r.Back, one)
+	}
+}
+
+// waitsLocked reports whether a change is to wait, from when it was first looked at:
+// much of what happens is a client that moves.
+func (b *Book) waitsLocked(at spot, c *change, m *member, now time.Time) bool {
+	var wait time.Duration
+	switch {
+	case b.cfg.Bus == nil:
+	case m.state == 0:
+		wait = moving
+	case m.state == away:
+		wait = wavering
+	case c.was == 0 && b.elsewhereLocked(at, m.user):
+		wait = settle
+	}
+	if wait == 0 {
 		return false
 	}
 	if c.until.IsZero() {
-		c.until = now.Add(d)
+		c.until = now.Add(wait)
 	}
 	return now.Before(c.until)
 }
@@ -292,7 +335,7 @@ func (b *Book) ageLocked(now time.Time) {
 func (b *Book) renameLocked() {
 	for at, c := range b.fresh {
 		s := b.seats[at]
-		if s == nil || c.was || s.user == "" {
+		if s == nil || c.was != 0 || s.user == "" {
 			continue
 		}
 		id := b.claimLocked(at.channel, s.user)

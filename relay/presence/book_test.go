@@ -75,8 +75,10 @@ func TestDeathIsNoFlood(t *testing.T) {
 	if len(b.view) != 1000 || len(c.view) != 1000 {
 		t.Fatalf("%d and %d are known", len(b.view), len(c.view))
 	}
-	b.told, c.told = 0, 0
+	b.forget()
+	c.forget()
 	a.kill()
+	died := w.now
 	to := []*place{b, c}
 	for i := range 400 {
 		to[i%2].enter("x", fmt.Sprint("s", i), fmt.Sprint("u", i)) // the name that is in the ticket
@@ -104,6 +106,11 @@ func TestDeathIsNoFlood(t *testing.T) {
 	if b.told+c.told != 0 {
 		t.Errorf("%d and %d changes were told; nobody had left", b.told, c.told)
 	}
+	for _, p := range to {
+		if after := p.late.Sub(died); p.aways != 400 || p.backs != 200 || after > 5*time.Second {
+			t.Errorf("node %d: %d told as away, after %s, and %d as back; want 400 within 5 s, and the 200 that came late", p.i, p.aways, after, p.backs)
+		}
+	}
 	w.run(2*time.Second + Grace)
 	for _, p := range to {
 		if p.told != 200 || len(p.view) != 800 {
@@ -123,7 +130,7 @@ func TestDrainIsNoFlood(t *testing.T) {
 		a.enter("x", fmt.Sprint("s", i), fmt.Sprint("u", i))
 	}
 	w.run(time.Second)
-	b.told = 0
+	b.forget()
 	i := 0
 	for s := range maps.Clone(a.seats) {
 		a.leave(s, true)
@@ -138,6 +145,9 @@ func TestDrainIsNoFlood(t *testing.T) {
 		t.Errorf("%d changes, %d members", b.told, len(got))
 	}
 	w.run(2*time.Second + Grace)
+	if b.aways != 10 || b.backs != 0 {
+		t.Errorf("%d told as away, %d as back; 10 were away for long", b.aways, b.backs)
+	}
 	if b.told != 10 || len(b.list("x")) != 90 {
 		t.Errorf("%d changes, %d members; 10 never came", b.told, len(b.list("x")))
 	}
@@ -152,7 +162,7 @@ func TestGoingHomeIsNoFlood(t *testing.T) {
 		a.enter("x", fmt.Sprint("s", i), fmt.Sprint("u", i))
 	}
 	w.run(time.Second)
-	told := func() int { return a.told + b.told + c.told }
+	told := func() int { return a.told + a.aways + b.told + b.aways + c.told + c.aways }
 	before := told()
 	for s := range maps.Clone(a.seats) {
 		b.enter("x", s.at.id, s.user)
@@ -182,41 +192,119 @@ func TestGoodbye(t *testing.T) {
 	}
 }
 
-// After a short partition nothing is told; after any, only what differs is sent.
+// crowd fills a node with 5,000 members, of 50 channels.
+func (p *place) crowd() (some *Seat) {
+	for i := range 5000 {
+		some = p.enter(fmt.Sprint("x", i%50), fmt.Sprint("s", i), fmt.Sprint("u", i))
+	}
+	p.w.run(5 * time.Second)
+	for _, q := range p.w.nodes {
+		q.forget()
+	}
+	return some
+}
+
+// After a cut only what differs is sent. What watchers are told depends on what their
+// node can know: of one that is cut off, and not dead, nothing but that its members
+// were away; of one that looks dead, that they left, and then that they came.
 func TestHealSendsWhatDiffers(t *testing.T) {
 	for _, c := range []struct {
-		cut  time.Duration
-		told int // by the other node, of 5,000 members and 3 changes
-	}{{time.Second, 3}, {5 * time.Second, 3}, {30 * time.Second, 5000 + 5000 + 1}} {
-		w := newWorld(t, 2, 5)
-		a, b := w.nodes[0], w.nodes[1]
-		var some *Seat
-		for i := range 5000 {
-			some = a.enter(fmt.Sprint("x", i%50), fmt.Sprint("s", i), fmt.Sprint("u", i))
-		}
-		w.run(3 * time.Second)
-		b.told = 0
-		w.split(0, 1, true)
-		w.run(c.cut / 2)
-		a.leave(some, false)
-		a.enter("x1", "t1", "")
-		a.enter("x1", "t2", "")
-		w.run(c.cut / 2)
-		w.bytes = 0
-		w.split(0, 1, false)
-		w.run(4 * time.Second)
-		if n := a.book.Counts().Sent; n > 3*2*5000/buckets {
-			t.Errorf("%s: %d members were sent; 3 differ", c.cut, n)
-		}
-		if w.bytes > 20_000 {
-			t.Errorf("%s: %d bytes crossed", c.cut, w.bytes)
-		}
-		if b.told != c.told {
-			t.Errorf("%s: %d changes told; want %d", c.cut, b.told, c.told)
-		}
-		if len(b.view) != 5001 {
-			t.Errorf("%s: %d members", c.cut, len(b.view))
-		}
+		name  string
+		nodes int
+		links [][2]int // that are cut
+		cut   time.Duration
+		told  int // joins and leaves by the other node, of 5,000 members and 3 changes
+		aways int
+	}{
+		{"a short one", 2, [][2]int{{0, 1}}, time.Second, 3, 0},
+		{"one of 5 s", 2, [][2]int{{0, 1}}, 5 * time.Second, 3, 5000},
+		{"a third hears both", 3, [][2]int{{0, 1}}, 30 * time.Second, 3, 5000},
+		{"the watcher hears nobody", 3, [][2]int{{0, 1}, {1, 2}}, 30 * time.Second, 3, 5000},
+		{"nobody hears the members", 3, [][2]int{{0, 1}, {0, 2}}, 30 * time.Second, 5000 + 5000 + 1, 5000},
+		{"of two one looks dead", 2, [][2]int{{0, 1}}, 30 * time.Second, 5000 + 5000 + 1, 5000},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, c.nodes, 5)
+			a, b := w.nodes[0], w.nodes[1]
+			some := a.crowd()
+			for _, l := range c.links {
+				w.split(l[0], l[1], true)
+			}
+			w.run(c.cut / 2)
+			a.leave(some, false)
+			a.enter("x1", "t1", "")
+			a.enter("x1", "t2", "")
+			w.run(c.cut / 2)
+			w.bytes = 0
+			for _, l := range c.links {
+				w.split(l[0], l[1], false)
+			}
+			w.run(6 * time.Second)
+			if n := a.book.Counts().Sent; n > uint64(c.nodes-1)*3*2*5000/buckets {
+				t.Errorf("%d members were sent; 3 differ", n)
+			}
+			if w.bytes > 30_000*(c.nodes-1) {
+				t.Errorf("%d bytes crossed", w.bytes)
+			}
+			if b.told != c.told || b.aways != c.aways {
+				t.Errorf("%d joins and leaves, %d away; want %d and %d", b.told, b.aways, c.told, c.aways)
+			}
+			if c.told == 3 && c.aways > 0 && b.backs < 4999 {
+				t.Errorf("%d are back", b.backs)
+			}
+			if len(b.view) != 5001 || b.most > 5000/50+3 {
+				t.Errorf("%d members, %d changes of one channel at once", len(b.view), b.most)
+			}
+		})
+	}
+}
+
+// Members of a node that lives and is cut off stay, away, but not for ever.
+func TestAwayEnds(t *testing.T) {
+	w := newWorld(t, 3, 9)
+	a, b := w.nodes[0], w.nodes[1]
+	a.enter("x", "s1", "ann")
+	w.run(time.Second)
+	w.split(0, 1, true)
+	w.run(ghost - time.Minute)
+	if got := b.list("x"); !slices.Equal(got, []string{"s1 ann away"}) {
+		t.Errorf("%q", got)
+	}
+	w.run(2 * time.Minute)
+	if got := b.list("x"); len(got) != 0 || len(b.view) != 0 {
+		t.Errorf("%q", got)
+	}
+	// What a third said of it does not count when that is gone itself.
+	w.split(0, 1, false)
+	w.run(2 * time.Second)
+	w.split(0, 1, true)
+	a.kill()
+	w.run(3*time.Second + 2*time.Second + Grace + 3*time.Second)
+	if got := b.list("x"); len(got) != 0 {
+		t.Errorf("%q after its death", got)
+	}
+}
+
+// A channel of many is told in parts, and who is back before its turn is not mentioned.
+func TestMuchIsPaced(t *testing.T) {
+	w := newWorld(t, 2, 10)
+	a, b := w.nodes[0], w.nodes[1]
+	for i := range 4 * pace {
+		a.enter("x", fmt.Sprint("s", i), fmt.Sprint("u", i))
+	}
+	w.run(3 * time.Second)
+	if len(b.view) != 4*pace || b.most > pace {
+		t.Errorf("%d members are known, %d told at once", len(b.view), b.most)
+	}
+	b.forget()
+	w.split(0, 1, true)
+	for b.aways == 0 {
+		w.run(step)
+	}
+	w.split(0, 1, false)
+	w.run(4 * time.Second)
+	if b.told != 0 || b.aways >= 4*pace || b.backs != b.aways || b.most > pace {
+		t.Errorf("%d joins and leaves, %d away, %d back, %d at once", b.told, b.aways, b.backs, b.most)
 	}
 }
 
@@ -228,7 +316,8 @@ func TestStoppedNode(t *testing.T) {
 	a.enter("x", "s1", "ann")
 	moved := a.enter("x", "s2", "bob")
 	w.run(time.Second)
-	a.told, b.told = 0, 0
+	a.forget()
+	b.forget()
 	a.stopped = true
 	w.run(5 * time.Second)
 	b.enter("x", "s2", "bob")
@@ -295,11 +384,11 @@ func TestConvergence(t *testing.T) {
 				p.stopped = false
 			}
 			w.run(30 * time.Second)
-			want := make(map[spot]bool)
+			want := make(map[spot]state)
 			for _, p := range w.nodes {
 				for s := range p.seats {
 					if !p.dead {
-						want[s.at] = true
+						want[s.at] = here
 					}
 				}
 			}
@@ -307,14 +396,14 @@ func TestConvergence(t *testing.T) {
 				if p.dead {
 					continue
 				}
-				shown := make(map[spot]bool)
+				shown := make(map[spot]state)
 				for x := range 3 {
 					channel := fmt.Sprint("x", x)
 					for _, m := range p.book.List(channel) {
 						if m.State != "" {
 							t.Errorf("node %d: %v is still away", p.i, m)
 						}
-						shown[spot{channel, m.Session}] = true
+						shown[spot{channel, m.Session}] = here
 					}
 				}
 				if !maps.Equal(shown, want) || !maps.Equal(p.view, want) {

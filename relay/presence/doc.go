@@ -13,6 +13,13 @@
 // passed. A client that comes back without a ticket takes the name of the member
 // of its user that is away.
 //
+// A node that is cut off is not dead, but looks so to those it is cut off from. Its
+// members stay away, and are not removed, where it is known to live: while another
+// node that is heard hears it, or while nobody of two regions or more is heard at
+// all, for then it is we who are cut off. Where all of one side hears nothing of
+// the other, members of the other are told to have left once, and to have come once
+// when they are heard again; and of many changes at once so many are told in a turn.
+//
 // A Book is passive: its owner brings the clock, the sessions and the bus. Its
 // lock is taken last, and nothing is called with it held but the bus.
 package presence
@@ -45,6 +52,12 @@ const (
 	// moving is how long a leave waits before it is told: a client that goes to
 	// another node by its own choice leaves here before all have heard of it there.
 	moving = 500 * time.Millisecond
+	// wavering is how long it waits before it is told that a member is away: who is
+	// sent elsewhere is there soon. With Silence it is less than 5 s.
+	wavering = time.Second
+	// pace is how many changes of one channel are told in a turn, and paceAll of all.
+	pace    = 500
+	paceAll = 5000
 	// ghost is how long the table of a node that is not heard is kept: after a heal
 	// only what differs is sent.
 	ghost = 10 * time.Minute

@@ -44,8 +44,16 @@ func (b *Book) beatAllLocked(flags byte) {
 	}
 	n := begin(noteBeat, b.cfg.Epoch)
 	n = binary.AppendUvarint(n, uint64(b.cfg.Window.Milliseconds()))
-	n = binary.BigEndian.AppendUint64(n, b.own.root())
-	b.noteLocked(append(n, flags))
+	n = append(binary.BigEndian.AppendUint64(n, b.own.root()), flags)
+	var hears []byte
+	count := 0
+	for epoch, p := range b.peers {
+		if p.up {
+			hears = binary.BigEndian.AppendUint64(hears, epoch)
+			count++
+		}
+	}
+	b.noteLocked(append(binary.AppendUvarint(n, uint64(count)), hears...))
 }
 
 func (b *Book) noteLocked(n []byte) bool {
@@ -89,13 +97,19 @@ func (b *Book) Receive(region string, node origin, body []byte) error {
 	switch kind {
 	case noteBeat:
 		window, root, flags := r.uint(), r.u64(), r.byte()
+		hears := make([]uint64, r.count(8))
+		for i := range hears {
+			hears[i] = r.u64()
+		}
 		if r.bad {
 			return errNote
 		}
 		if flags&flagLeaving != 0 {
+			p.left = true
 			b.downLocked(p, now)
 			return nil
 		}
+		p.hears = hears
 		b.beatLocked(p, now, time.Duration(min(window, maxWindow))*time.Millisecond)
 		if flags&flagRoot != 0 && root != p.root() && now.Sub(p.asked) >= askEvery {
 			p.asked = now

@@ -7,7 +7,8 @@ import (
 
 // The first byte of a note, which also names the layout.
 //
-//	beat    u64 epoch, uvarint window in ms, u64 root, flags (1 leaving, 2 the root stands)
+//	beat    u64 epoch, uvarint window in ms, u64 root, flags (1 leaving, 2 the root stands),
+//	        uvarint n, n times u64: the epochs of the nodes that it hears
 //	changes u64 epoch, members
 //	ask     u64 epoch of who asks, u64 epoch asked, u64 sum of each bucket
 //	part    u64 epoch, uvarint n, n times the bucket as one byte, members: all that is in these

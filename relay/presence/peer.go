@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"slices"
 	"time"
 )
 
@@ -11,6 +12,8 @@ type peer struct {
 	region   string
 	node     origin
 	up       bool          // heard from, and not leaving
+	left     bool          // it said that it leaves
+	hears    []uint64      // the epochs of the nodes that it hears
 	hidden   bool          // it was not for so long that its members have left
 	heard    time.Time     // when
 	since    time.Time     // when it was found not to be up
@@ -43,12 +46,14 @@ func (b *Book) meetLocked(epoch uint64, region string, node origin, now time.Tim
 
 // beatLocked takes in a sign of life.
 func (b *Book) beatLocked(p *peer, now time.Time, window time.Duration) {
-	p.heard, p.window = now, window
+	p.heard, p.window, p.left = now, window, false
 	if p.up {
 		return
 	}
 	if p.hidden {
 		b.showLocked(p)
+	} else {
+		b.touchAllLocked(p)
 	}
 	p.up = true
 }
@@ -58,6 +63,7 @@ func (b *Book) downLocked(p *peer, now time.Time) {
 	if !p.up {
 		return
 	}
+	b.touchAllLocked(p)
 	p.up, p.since = false, now
 	for at, m := range p.all {
 		if m.user != "" && m.state != gone {
@@ -72,7 +78,7 @@ func (b *Book) agePeerLocked(p *peer, now time.Time) {
 	if p.up && now.Sub(p.heard) >= Silence {
 		b.downLocked(p, now)
 	}
-	if !p.up && !p.hidden && now.Sub(p.since) >= p.window+Grace {
+	if silent := now.Sub(p.since); !p.up && !p.hidden && silent >= p.window+Grace && (silent >= ghost || !b.livesLocked(p)) {
 		b.hideLocked(p)
 	}
 	for len(p.due) > 0 && !now.Before(p.due[0].end) {
@@ -82,6 +88,27 @@ func (b *Book) agePeerLocked(p *peer, now time.Time) {
 			b.peerSetLocked(p, at, member{m.user, gone})
 		}
 	}
+}
+
+// livesLocked reports whether a node that we do not hear is known to live: another
+// hears it, or we hear nobody and so are cut off ourselves.
+func (b *Book) livesLocked(p *peer) bool {
+	if p.left {
+		return false
+	}
+	anybody := false
+	var silent []string // regions
+	for _, q := range b.peers {
+		switch {
+		case q.up && slices.Contains(q.hears, p.epoch):
+			return true
+		case q.up:
+			anybody = true
+		case !q.left && !q.hidden && !slices.Contains(silent, q.region):
+			silent = append(silent, q.region)
+		}
+	}
+	return !anybody && len(silent) > 1
 }
 
 // hideLocked removes what a silent node has from view.

@@ -35,10 +35,14 @@ type place struct {
 	i       int
 	book    *Book
 	seats   map[*Seat]int // sessions
-	view    map[spot]bool
+	view    map[spot]state
 	stopped bool // as by SIGSTOP
 	dead    bool
 	told    int // joins and leaves
+	aways   int
+	backs   int
+	most    int       // changes of one channel in one turn
+	late    time.Time // when the last away was told
 }
 
 const step = 50 * time.Millisecond
@@ -56,7 +60,7 @@ func newWorld(t *testing.T, n int, seed uint64) *world {
 
 func (p *place) start() {
 	p.book = New(Config{Bus: p, Window: 2 * time.Second, Now: func() time.Time { return p.w.now }, Epoch: p.w.r.Uint64() | 1})
-	p.seats, p.view, p.dead, p.stopped = make(map[*Seat]int), make(map[spot]bool), false, false
+	p.seats, p.view, p.dead, p.stopped = make(map[*Seat]int), make(map[spot]state), false, false
 }
 
 func (p *place) Note(body []byte) bool {
@@ -118,23 +122,38 @@ func (w *world) run(d time.Duration) {
 // turn checks what a watcher is told: nobody joins twice, nobody leaves who is not there.
 func (p *place) turn() {
 	for _, c := range p.book.Turn() {
-		for _, m := range c.Came {
-			at := spot{c.Channel, m.Session}
-			if p.view[at] {
-				p.w.t.Fatalf("node %d: %v joins twice", p.i, at)
+		move := func(what string, all []wire.Member, to state, from ...state) { // to: 0, or what the member says
+			for _, m := range all {
+				at := spot{c.Channel, m.Session}
+				if !slices.Contains(from, p.view[at]) {
+					p.w.t.Fatalf("node %d: %v %s and was in state %d", p.i, at, what, p.view[at])
+				}
+				switch {
+				case to == 0:
+					delete(p.view, at)
+				case m.State == wire.MemberAway:
+					p.view[at] = away
+				default:
+					p.view[at] = here
+				}
 			}
-			p.view[at] = true
 		}
-		for _, m := range c.Went {
-			at := spot{c.Channel, m.Session}
-			if !p.view[at] {
-				p.w.t.Fatalf("node %d: %v leaves and was not there", p.i, at)
-			}
-			delete(p.view, at)
-		}
+		move("joins", c.Came, here, 0)
+		move("leaves", c.Went, 0, here, away)
+		move("is away", c.Away, away, here)
+		move("is back", c.Back, here, away)
 		p.told += len(c.Came) + len(c.Went)
+		p.aways += len(c.Away)
+		p.backs += len(c.Back)
+		p.most = max(p.most, c.count())
+		if len(c.Away) > 0 {
+			p.late = p.w.now
+		}
 	}
 }
+
+// forget begins counting anew.
+func (p *place) forget() { p.told, p.aways, p.backs, p.most = 0, 0, 0, 0 }
 
 func (p *place) enter(channel, id, user string) *Seat {
 	s := p.book.Enter(channel, wire.Member{Session: id, User: user}, 1<<20)

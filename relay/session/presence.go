@@ -117,6 +117,8 @@ func (h *Host) flushPresence() {
 		}
 		add(wire.PresenceJoin, c.Came)
 		add(wire.PresenceLeave, c.Went)
+		add(wire.PresenceAway, c.Away)
+		add(wire.PresenceBack, c.Back)
 		for _, s := range to {
 			s.news(frames)
 		}

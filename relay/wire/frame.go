@@ -241,6 +241,8 @@ const (
 	PresenceList  = "list"  // answer to a request: all members
 	PresenceJoin  = "join"  // members came
 	PresenceLeave = "leave" // members went
+	PresenceAway  = "away"  // members' nodes are not heard, or sent them elsewhere
+	PresenceBack  = "back"  // members that were away are there
 )
 
 // Presence lists members of a channel or tells a change.

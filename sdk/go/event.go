@@ -51,7 +51,7 @@ type Gap struct {
 // after State has become Live again.
 type PresenceChange struct {
 	Channel string
-	Action  string // "list", "join" or "leave"
+	Action  string // "list", "join", "leave", "away" or "back"
 	Members []Member
 }
 
