@@ -63,7 +63,7 @@ func commands() []command {
 		configCheckCommand, configPrintCommand, configDocCommand,
 	}
 	return append(append(all, pluginCommands()...), regionsInitCommand, regionsCommand,
-		settingsSetCommand, settingsUnsetCommand, settingsCommand, versionCommand)
+		settingsSetCommand, settingsUnsetCommand, settingsCommand, historyCheckCommand, versionCommand)
 }
 
 // run is the program: args[0] is its name, which the lines that dev prints need.

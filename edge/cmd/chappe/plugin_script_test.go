@@ -59,7 +59,7 @@ func TestPluginScripts(t *testing.T) {
 			e.Vars = append(e.Vars, "CHAPPE_ADMIN_URL="+dev.url, "SIGNED="+signed.url)
 			return nil
 		},
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"publish": publish, "node": node, "end": stop},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"publish": publish, "node": begin, "end": stop},
 		RequireExplicitExec: true,
 	})
 }

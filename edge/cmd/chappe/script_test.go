@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -31,8 +32,8 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"node": node, "end": stop, "fetch": fetch, "cursor": cursor, "lines": lines, "await": await,
-			"hangup": hangup, "await-line": awaitLine,
+			"node": begin, "end": stop, "fetch": fetch, "cursor": cursor, "lines": lines, "await": await,
+			"hangup": hangup, "flip": flip, "await-line": awaitLine,
 		},
 		RequireExplicitExec: true,
 	})
@@ -52,7 +53,7 @@ var (
 // node [-NAME] dev|serve ARGS... starts a node and waits until its ports are
 // open: $NAMEURL and $NAMEADMIN are its URLs then, and its output is in the
 // files NAMEnode.out and NAMEnode.err.
-func node(ts *testscript.TestScript, neg bool, args []string) {
+func begin(ts *testscript.TestScript, neg bool, args []string) {
 	name := ""
 	if len(args) > 0 && strings.HasPrefix(args[0], "-") {
 		name, args = args[0][1:], args[1:]
@@ -161,6 +162,26 @@ func stop(ts *testscript.TestScript, neg bool, args []string) {
 // hangup sends SIGHUP to the node that has no name.
 func hangup(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(nodes(ts)[""].cmd.Process.Signal(syscall.SIGHUP))
+}
+
+// flip DIR changes a bit in the first part of the largest file of messages.
+func flip(ts *testscript.TestScript, neg bool, args []string) {
+	var file string
+	var size int64
+	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".blk" {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Size() > size {
+			file, size = path, info.Size()
+		}
+		return err
+	}))
+	b, err := os.ReadFile(file)
+	ts.Check(err)
+	b[len(b)/4] ^= 1
+	ts.Check(os.WriteFile(file, b, 0o600))
 }
 
 // await-line FILE PATTERN waits for a line of a node's output.
