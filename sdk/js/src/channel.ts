@@ -41,7 +41,7 @@ export interface Gap {
 export interface Presence {
   type: 'presence'
   channel: string
-  action: 'list' | 'join' | 'leave' | 'away' | 'back'
+  action: 'list' | 'join' | 'leave'
   members: Member[]
 }
 
