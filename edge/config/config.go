@@ -120,7 +120,7 @@ type Namespace struct {
 
 // Mesh joins nodes and regions.
 type Mesh struct {
-	Node    string               `yaml:"node" default:"n1" doc:"Name of this node, unique in its region: a-z 0-9 -."`
+	Node    string               `yaml:"node" default:"n1" doc:"Name of this node, unique in its region: a-z 0-9 -. Of two nodes with one name the later ends."`
 	Listen  string               `yaml:"listen" doc:"Address and port for links from other regions. The region with the larger name makes the link; the smallest needs no peers that it can reach."`
 	Route   string               `yaml:"route" doc:"Address and port for the other nodes of this region. Empty: this node is its region's only one."`
 	Routes  []string             `yaml:"routes" doc:"host:port of the route ports of other nodes of this region; one that is up is enough."`
