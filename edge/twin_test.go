@@ -15,6 +15,8 @@ func TestNodeOfANameThatIsTakenEnds(t *testing.T) {
 	twin := newRegion(t, "eu", "n2", eu2.o.Config.Mesh.Key.Reveal(), nil)
 	twin.o.Config.Mesh.Peers, twin.o.Config.Mesh.Route = eu.o.Config.Mesh.Peers, "127.0.0.1:0"
 	twin.o.Config.Mesh.Routes = eu2.o.Config.Mesh.Routes
+	began := time.Now()
+	eu2.eventually("the other is older by more than words take to come", func() bool { return time.Since(began) > 6*time.Second })
 	n, err := New(twin.o)
 	if err != nil {
 		t.Fatal(err)

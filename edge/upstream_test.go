@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -14,6 +15,7 @@ import (
 type stream struct {
 	r       *region
 	lines   *bufio.Scanner
+	kept    []string // frames that came and were not asked for yet
 	session string
 }
 
@@ -41,12 +43,24 @@ func (r *region) listen(user, query string) *stream {
 	return s
 }
 
-// next returns the frame of a type, with a text in it, that comes next.
+// next returns the next frame of a type, with a text in it. What comes meanwhile is
+// kept: answers and messages have no order among themselves.
 func (s *stream) next(kind, with string) string {
 	s.r.t.Helper()
+	wanted := func(data string) bool {
+		return strings.Contains(data, `"t":"`+kind+`"`) && strings.Contains(data, with)
+	}
+	if i := slices.IndexFunc(s.kept, wanted); i >= 0 {
+		data := s.kept[i]
+		s.kept = slices.Delete(s.kept, i, i+1)
+		return data
+	}
 	for s.lines.Scan() {
-		if data, ok := strings.CutPrefix(s.lines.Text(), "data: "); ok && strings.Contains(data, `"t":"`+kind+`"`) && strings.Contains(data, with) {
-			return data
+		if data, ok := strings.CutPrefix(s.lines.Text(), "data: "); ok {
+			if wanted(data) {
+				return data
+			}
+			s.kept = append(s.kept, data)
 		}
 	}
 	s.r.t.Fatalf("%s: no %s with %s comes: %v", s.r.name(), kind, with, s.lines.Err())

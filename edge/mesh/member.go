@@ -89,7 +89,6 @@ type member struct {
 	off     bool // its clock differs, and that was said
 	leaving bool
 	claim   *claim // nil: nobody else wants its name
-	twice   bool   // somebody does, and that was said
 }
 
 func (ms *members) init(region, node string, selves *atomic.Pointer[[]position.Origin]) {

@@ -23,6 +23,7 @@ type claim struct {
 	up     time.Duration // its age then
 	heard  time.Time     // when that came
 	turns  int           // times that the holder was heard between two of its announcements
+	said   bool
 }
 
 const (
@@ -30,9 +31,16 @@ const (
 	// life's: one announcement missed.
 	overdue = 3 * announceEvery / 2
 	// convinced is how many announcements of another node prove that it lives beside
-	// us, and convincedOver over how long: what a former life said may come late.
-	convinced     = 3
-	convincedOver = 2 * time.Second
+	// us, and convincedOver over how long: what a former life said may come late. Who
+	// has to end waits until the other has noticed as well.
+	convinced     = 2
+	convincedOver = time.Second
+	endAfter      = 3 * time.Second
+	// apartAges is by how much two ages must differ to be believed: announcements may
+	// wait on their way. Of two that are closer than closeAges the one with the
+	// greater origin ends, when both are still there after closeAges.
+	apartAges = 2 * time.Second
+	closeAges = 10 * time.Second
 	// turnsSaid is after how many turns of two a third is sure. It is before the
 	// later of them ends.
 	turnsSaid = 2
@@ -71,13 +79,14 @@ type twin struct {
 	sent  int64 // the newest of its announcements that we know of
 	times int
 	first time.Time
+	began time.Time // when it began, at the latest: what came without delay says it best
 	told  bool
 }
 
-// verdict is that another node has our name; later: we came after it.
+// verdict is that another node has our name; end: and we are the later one.
 type verdict struct {
 	origin position.Origin
-	later  bool
+	end    bool
 }
 
 // namesakeLocked takes in that a node of our name and another origin said something
@@ -87,22 +96,31 @@ func (ms *members) namesakeLocked(o position.Origin, sent int64, up, ago time.Du
 		return // ourselves, now or in an earlier life
 	}
 	t := ms.twins[o]
+	began := now.Add(-ago - up)
 	if t == nil {
 		if len(ms.twins) >= maxTwins {
 			return
 		}
-		t = &twin{first: now}
+		t = &twin{first: now, began: began}
 		ms.twins[o] = t
+	}
+	if began.Before(t.began) {
+		t.began = began
 	}
 	if sent <= t.sent {
 		return
 	}
 	t.sent = sent
-	if t.times++; t.told || t.times < convinced || now.Sub(t.first) < convincedOver {
+	known := now.Sub(t.first)
+	if t.times++; t.times < convinced || known < convincedOver {
 		return
 	}
-	t.told = true
-	ms.verdicts = append(ms.verdicts, verdict{o, up+ago > now.Sub(ms.began)})
+	later := ms.began.Sub(t.began)
+	end := later >= apartAges && known >= endAfter || later.Abs() < closeAges && known >= closeAges && (*ms.selves.Load())[0] > o
+	if end || !t.told {
+		t.told = true
+		ms.verdicts = append(ms.verdicts, verdict{o, end})
+	}
 }
 
 func (ms *members) isSelf(o position.Origin) bool { return slices.Contains(*ms.selves.Load(), o) }
@@ -116,8 +134,8 @@ func (m *Mesh) judge() error {
 	verdicts := ms.verdicts
 	ms.verdicts = nil
 	for _, one := range ms.byName {
-		if c := one.claim; c != nil && c.turns >= turnsSaid && !one.twice {
-			one.twice = true
+		if c := one.claim; c != nil && c.turns >= turnsSaid && !c.said {
+			c.said = true
 			both = append(both, one.name)
 		}
 	}
@@ -127,10 +145,10 @@ func (m *Mesh) judge() error {
 	}
 	name := m.cfg.Region + "." + m.cfg.Node
 	for _, v := range verdicts {
-		if v.later {
+		if v.end {
 			return fmt.Errorf("another node is %s already: give each node of a region a mesh.node of its own", name)
 		}
-		m.cfg.Logger.Error("mesh: another node has our name; it came later and has to end. Give it a mesh.node of its own", "code", CodeTwin, "member", name, "origin", v.origin)
+		m.cfg.Logger.Error("mesh: another node has our name; the later one of us ends. Give it a mesh.node of its own", "code", CodeTwin, "member", name, "origin", v.origin)
 	}
 	return nil
 }
