@@ -28,8 +28,8 @@ type claim struct {
 
 const (
 	// overdue is how long a node may be silent before its name may be another
-	// life's: one announcement missed.
-	overdue = 3 * announceEvery / 2
+	// life's: two announcements missed. A node that is back sooner is heard then.
+	overdue = 3 * announceEvery
 	// convinced is how many announcements of another node prove that it lives beside
 	// us, and convincedOver over how long: what a former life said may come late. Who
 	// has to end waits until the other has noticed as well.

@@ -83,13 +83,13 @@ func TestNameIsItsHoldersWhileHeard(t *testing.T) {
 	if fresh, over := heardAt(m, "n0", 3, 400*ms, 50*ms); fresh || over != 0 {
 		t.Error("who was heard a moment ago is given up")
 	}
-	if fresh, over := heardAt(m, "n0", 3, 900*ms, 550*ms); !fresh || over != 2 {
+	if fresh, over := heardAt(m, "n0", 3, 1600*ms, 1250*ms); !fresh || over != 2 {
 		t.Error("its next life is not taken")
 	}
 	// A third begins and both are heard: it is refused for as long as they are.
-	for at := 1000 * ms; at < 6000*ms; at += 500 * ms {
-		heardAt(m, "n0", 3, at, at)
-		if fresh, over := heardAt(m, "n0", 4, at+200*ms, at-500*ms); fresh || over != 0 {
+	for at := 1700 * ms; at < 6000*ms; at += 500 * ms {
+		heardAt(m, "n0", 3, at, at-350*ms)
+		if fresh, over := heardAt(m, "n0", 4, at+200*ms, at-1500*ms); fresh || over != 0 {
 			t.Fatalf("taken for the next life after %s", at)
 		}
 	}
