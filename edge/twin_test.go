@@ -38,7 +38,7 @@ func TestNodeOfANameThatIsTakenEnds(t *testing.T) {
 	for _, r := range []*region{ap, eu} {
 		for _, m := range r.node.join.Members() {
 			if m.Node == "n2" && (!m.Up || m.Origin != eu2.node.core.Node().Self()) {
-				t.Errorf("%s: the earlier one was given up", r.name())
+				t.Errorf("%s: the earlier one was given up: %+v is %s now", r.name(), m, eu2.node.core.Node().Self())
 			}
 		}
 	}

@@ -21,7 +21,8 @@ type claim struct {
 	origin position.Origin
 	sent   int64         // the time in its last announcement
 	up     time.Duration // its age then
-	heard  time.Time     // when that came
+	first  time.Time     // when it was first heard
+	heard  time.Time     // and last
 	turns  int           // times that the holder was heard between two of its announcements
 	said   bool
 }
@@ -30,6 +31,9 @@ const (
 	// overdue is how long a node may be silent before its name may be another
 	// life's: two announcements missed. A node that is back sooner is heard then.
 	overdue = 3 * announceEvery
+	// behind is how long what the holder said may stand in a queue behind the first
+	// word of who wants its name.
+	behind = 4 * announceEvery / 5
 	// convinced is how many announcements of another node prove that it lives beside
 	// us, and convincedOver over how long: what a former life said may come late. Who
 	// has to end waits until the other has noticed as well.
@@ -52,26 +56,27 @@ const (
 // by it, and notes that. Who is leaving, or was not heard for a while, has ended:
 // then that is its next life.
 func (m *member) refusesLocked(origin position.Origin, a *announcement, now time.Time) bool {
+	if m.leaving || a.Leaving {
+		m.claim = nil
+		return a.Leaving
+	}
 	up := time.Duration(a.Up) * time.Microsecond
-	silent := now.Sub(m.Heard)
-	if m.leaving || silent >= memberSilence || silent >= overdue && m.Heard.Before(now.Add(-up)) {
-		m.claim = nil
-		return false
-	}
-	if a.Leaving {
-		m.claim = nil
-		return true
-	}
 	c := m.claim
 	if c == nil || c.origin != origin {
-		c = &claim{origin: origin, heard: now}
+		c = &claim{origin: origin, first: now, heard: now}
 		m.claim = c
 	}
 	if m.Heard.After(c.heard) {
 		c.turns++
 	}
 	c.sent, c.up, c.heard = a.Sent, up, now
-	return true
+	silent := now.Sub(m.Heard)
+	gone := silent >= memberSilence || silent >= overdue && m.Heard.Before(now.Add(-up))
+	if !gone || now.Sub(c.first) < behind {
+		return true
+	}
+	m.claim = nil
+	return false
 }
 
 // twin is another living node that has our name. Guarded by members.mu.

@@ -80,8 +80,10 @@ func TestNameIsItsHoldersWhileHeard(t *testing.T) {
 	if fresh, over := heardAt(m, "n0", 2, 0, time.Hour); !fresh || over != 0 {
 		t.Error("the first is not met")
 	}
-	if fresh, over := heardAt(m, "n0", 3, 400*ms, 50*ms); fresh || over != 0 {
-		t.Error("who was heard a moment ago is given up")
+	for _, at := range []time.Duration{400 * ms, 900 * ms, 1400 * ms} {
+		if fresh, over := heardAt(m, "n0", 3, at, at-350*ms); fresh || over != 0 {
+			t.Errorf("who was heard a moment ago is given up after %s", at)
+		}
 	}
 	if fresh, over := heardAt(m, "n0", 3, 1600*ms, 1250*ms); !fresh || over != 2 {
 		t.Error("its next life is not taken")
@@ -109,6 +111,15 @@ func TestNameIsItsHoldersWhileHeard(t *testing.T) {
 	}
 	if fresh, over := heardAt(m, "n0", 4, 9000*ms, 8000*ms); !fresh || over != 3 {
 		t.Error("not taken when the holder is silent")
+	}
+	// Who hears nothing for a while, and then the newcomer first, waits for what
+	// stands behind that.
+	if fresh, _ := heardAt(m, "n0", 5, 20_000*ms, 100*ms); fresh {
+		t.Error("taken at its first word")
+	}
+	heardAt(m, "n0", 4, 20_100*ms, 19_000*ms)
+	if fresh, _ := heardAt(m, "n0", 5, 20_600*ms, 600*ms); fresh {
+		t.Error("taken though the holder was heard")
 	}
 }
 
