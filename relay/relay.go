@@ -44,7 +44,7 @@ type Relay struct {
 	around    *around
 	evictions evictions // owned by Run
 
-	journal *journal
+	journal  *journal
 	changing sync.Mutex
 	limits   Limits // in force; guarded by changing
 
