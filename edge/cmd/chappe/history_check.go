@@ -154,7 +154,7 @@ func (s spans) top() (top uint64) {
 }
 
 // Recall implements history.Recaller.
-func (c *checker) Recall(lives []node.Life, replay func(func(log.Message), func(node.Lost))) (missing uint64) {
+func (c *checker) Recall(lives []node.Life, replay func(func(log.Message), func(node.Lost))) {
 	c.lives, c.lanes = lives, make(map[position.Origin]map[uint8]*laneCheck)
 	of := func(o position.Origin, shard uint8) *laneCheck {
 		if c.lanes[o] == nil {
@@ -171,9 +171,8 @@ func (c *checker) Recall(lives []node.Life, replay func(func(log.Message), func(
 		l.first, l.last = min(l.first, m.Stamp.Tick), max(l.last, m.Stamp.Tick)
 	}, func(lost node.Lost) {
 		l := of(lost.Origin, lost.Shard)
-		l.lost.add(max(l.kept.top(), l.lost.top())+1, lost.SSeq)
+		l.lost.add(lost.From+1, lost.SSeq)
 	})
-	return 0
 }
 
 // covered returns how many numbers are in the spans, and how many up to a head are
