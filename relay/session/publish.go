@@ -217,7 +217,10 @@ func (s *Session) pub(f *wire.Pub) {
 	ack, r, err := s.publish(f)
 	if err == nil && lasting(f) && r.SSeq != 0 {
 		ref, channel := f.Ref, f.Channel
-		s.host.cfg.Ledger.Await(r, f.Ack == ackReplicated, func(err *wire.Err) { s.acked(ref, channel, ack, err) })
+		s.host.cfg.Ledger.Await(r, f.Ack == ackReplicated, func(err *wire.Err) {
+			s.acked(ref, channel, ack, err)
+			s.link.Kick() // Receive has returned: nobody else says that there is an answer
+		})
 		return
 	}
 	s.acked(f.Ref, f.Channel, ack, err)

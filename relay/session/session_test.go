@@ -690,3 +690,48 @@ func TestDeliveryDoesNotAllocate(t *testing.T) {
 		}
 	}
 }
+
+// ledger keeps what waits to be stored.
+type ledger struct{ done []func(*wire.Err) }
+
+func (*ledger) Check(bool) *wire.Err { return nil }
+func (l *ledger) Await(_ node.Receipt, _ bool, done func(*wire.Err)) {
+	l.done = append(l.done, done)
+}
+
+// quiet is a bus without other nodes: messages are numbered for it.
+type quiet struct{}
+
+func (quiet) Attach(uint8)           {}
+func (quiet) Detach(uint8)           {}
+func (quiet) Send(log.Message)       {}
+func (quiet) Mark(node.Mark)         {}
+func (quiet) Ask(node.Fetch)         {}
+func (quiet) Answer(node.Answer)     {}
+func (quiet) Sealed(position.Origin) {}
+
+// The answer to a publish that waits to be stored goes out when it is stored, and
+// not with whatever is written next.
+func TestStoredIsToldAtOnce(t *testing.T) {
+	g := newStage(t, nil)
+	l := new(ledger)
+	g.host.cfg.Ledger = l
+	g.host.cfg.Node = node.New(node.Config{Origin: 7, Table: g.node.Table(), Waker: g, Bus: quiet{}, Now: func() uint64 { return uint64(g.now.UnixMicro()) }})
+	p := g.hello(&wire.Hello{})
+	p.frames()
+	if ce := p.s.Receive(&wire.Pub{Ref: 7, Channel: "a", Ack: "stored", Data: []byte("x")}); ce != nil {
+		t.Fatal(ce)
+	}
+	if len(l.done) != 1 {
+		t.Fatalf("%d wait to be stored", len(l.done))
+	}
+	p.frames()
+	kicks := p.kicks
+	l.done[0](nil)
+	if p.kicks == kicks {
+		t.Error("nobody was told to write")
+	}
+	if acks := of[*wire.Ack](p.frames()); len(acks) != 1 || acks[0].Ref != 7 {
+		t.Errorf("answered %+v", acks)
+	}
+}
