@@ -8,6 +8,7 @@ import (
 	"github.com/chappe-relay/chappe/relay/channel"
 	"github.com/chappe-relay/chappe/relay/identity"
 	"github.com/chappe-relay/chappe/relay/position"
+	"github.com/chappe-relay/chappe/relay/session"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
 
@@ -48,7 +49,7 @@ func (r *Relay) Publish(name string, m Message) (stamp position.Stamp, dup bool,
 // PublicURL is where clients reach the relay; "": unknown.
 func (r *Relay) PublicURL() string { return r.cfg.PublicURL }
 
-// Clients is how many connections are open.
+// Clients is how many clients are connected.
 func (r *Relay) Clients() int { return r.host.Count() }
 
 // Admission is how many sessions are let in within a second; 0: none now.
@@ -88,14 +89,27 @@ type Connection struct {
 
 // Connections returns all clients, in no order.
 func (r *Relay) Connections() []Connection {
-	all := r.host.Sessions()
-	out := make([]Connection, len(all))
-	for i, s := range all {
+	rows := make(map[*session.Session]*Connection)
+	for _, s := range r.host.Sessions() {
+		c := s.Client()
+		row := rows[c]
+		if row == nil {
+			row = &Connection{Transport: c.Transport(), Remote: c.Remote()}
+			rows[c] = row
+		}
 		st := s.Stats()
-		out[i] = Connection{
-			ID: st.Session, User: st.User, Transport: s.Transport(), Remote: s.Remote(), Agent: st.Agent,
-			Opened: st.Opened, Channels: s.Channels(),
-			Sent: st.MsgsOut, Received: st.MsgsIn, Gaps: st.Gaps, Dropped: st.Dropped,
+		if s == c {
+			row.ID, row.User, row.Agent, row.Opened, row.Received = st.Session, st.User, st.Agent, st.Opened, st.MsgsIn
+		}
+		row.Channels = append(row.Channels, s.Channels()...)
+		row.Sent += st.MsgsOut
+		row.Gaps += st.Gaps
+		row.Dropped += st.Dropped
+	}
+	out := make([]Connection, 0, len(rows))
+	for _, row := range rows {
+		if !row.Opened.IsZero() { // else it has just ended, and its ways are about to
+			out = append(out, *row)
 		}
 	}
 	return out

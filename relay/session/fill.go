@@ -327,7 +327,7 @@ func (s *Session) slowLocked() {
 	if s.closing != nil {
 		return
 	}
-	s.closing = &wire.CloseError{Close: wire.CloseSlow, Code: wire.CodeSlow, Text: "overrun; resume with the cursor", Retry: s.host.delay()}
+	s.closing = &wire.CloseError{Close: wire.CloseSlow, Code: wire.CodeSlow, Text: "overrun; resume with the cursor", Retry: s.host.Delay()}
 	s.link.Close(s.closing)
 }
 

@@ -98,7 +98,7 @@ func (h *Host) refusal(err *wire.Err) *wire.CloseError {
 	case wire.CodeRevoked:
 		ce.Close = wire.CloseRevoked
 	case wire.CodePlugin:
-		ce.Close, ce.Retry = wire.CloseInternal, max(err.Retry, h.delay())
+		ce.Close, ce.Retry = wire.CloseInternal, max(err.Retry, h.Delay())
 	}
 	return ce
 }

@@ -115,6 +115,7 @@ type Host struct {
 	mu       sync.Mutex
 	sessions map[string]*Session
 	seats    []*Session // the same; one that leaves gives its seat to the last
+	clients  int        // those that stand beside no other
 	used     int        // cost of all sessions
 	sockets  int        // held by them
 	rosters  rosters
@@ -209,7 +210,7 @@ func OriginOf(id string) (position.Origin, bool) {
 // Open registers a session. A session without an identity waits for hello.
 func (h *Host) Open(p Params) (*Session, *wire.CloseError) {
 	s, ce := h.open(p)
-	if ce != nil {
+	if ce != nil && p.Beside == nil {
 		h.cfg.Observer.Refused(p.Transport, ce.Code)
 	}
 	return s, ce
@@ -217,7 +218,7 @@ func (h *Host) Open(p Params) (*Session, *wire.CloseError) {
 
 func (h *Host) open(p Params) (*Session, *wire.CloseError) {
 	if h.draining.Load() {
-		return nil, &wire.CloseError{Close: wire.CloseRestart, Code: wire.CodeDraining, Text: "this node is closing", Retry: h.delay()}
+		return nil, &wire.CloseError{Close: wire.CloseRestart, Code: wire.CodeDraining, Text: "this node is closing", Retry: h.Delay()}
 	}
 	now := h.cfg.Now()
 	if p.Beside == nil && p.Form != FormPoll { // each poll is a session of a moment
@@ -232,7 +233,7 @@ func (h *Host) open(p Params) (*Session, *wire.CloseError) {
 		s.pos = &position.Position{}
 	}
 	if b := p.Beside; b != nil {
-		s.way, s.event = p.Way, h.cfg.Node.EventEnd()
+		s.beside, s.way, s.event = b, p.Way, h.cfg.Node.EventEnd()
 		b.mu.Lock()
 		s.who, s.number, s.kept = b.who, b.number, b.kept
 		b.mu.Unlock()
@@ -253,7 +254,7 @@ func (h *Host) open(p Params) (*Session, *wire.CloseError) {
 	}
 	h.mu.Unlock()
 	if full {
-		return nil, &wire.CloseError{Close: wire.CloseOverloaded, Code: wire.CodeOverloaded, Text: "this node holds all the connections it can", Retry: h.delay()}
+		return nil, &wire.CloseError{Close: wire.CloseOverloaded, Code: wire.CodeOverloaded, Text: "this node holds all the connections it can", Retry: h.Delay()}
 	}
 	if p.Beside == nil {
 		h.cfg.Observer.Opened(p.Transport)
@@ -261,8 +262,8 @@ func (h *Host) open(p Params) (*Session, *wire.CloseError) {
 	return s, nil
 }
 
-// delay draws when one client comes back: a random share of the window.
-func (h *Host) delay() int64 {
+// Delay draws when one client comes back: a random share of the window.
+func (h *Host) Delay() int64 {
 	w := uint64(h.Window().Milliseconds())
 	return int64(h.cfg.Rand()%(w+1)) + 1
 }
@@ -290,16 +291,25 @@ func (h *Host) remove(s *Session) {
 
 func (h *Host) countLocked(s *Session, sign int) {
 	h.used += sign * int(s.cost)
+	if s.beside == nil {
+		h.clients += sign
+	}
 	if s.socket {
 		h.sockets += sign
 	}
 }
 
-// Sessions returns the live sessions, in no order.
+// Sessions returns the live sessions, in no order. A client has several where
+// channels come on ways of their own: see Session.Client.
 func (h *Host) Sessions() []*Session {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.seats)
+}
+
+// own returns the first session of each client, which the others stand beside.
+func (h *Host) own() []*Session {
+	return slices.DeleteFunc(h.Sessions(), func(s *Session) bool { return s.beside != nil })
 }
 
 // Full returns the share of Limits.Sessions or Limits.Sockets that the open
@@ -311,11 +321,11 @@ func (h *Host) Full() float64 {
 	return max(float64(h.used)/float64(l.Sessions), float64(h.sockets)/float64(l.Sockets))
 }
 
-// Count returns how many sessions are open.
+// Count returns how many clients there are.
 func (h *Host) Count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.sessions)
+	return h.clients
 }
 
 // Sweep does what depends on time for every session: pings, the dead, expired
@@ -338,14 +348,14 @@ func (h *Host) WakeAll() {
 	}
 }
 
-// Drain tells every session to leave: each gets its own delay, drawn from
+// Drain tells every client to leave: each gets its own delay, drawn from
 // window, and is closed when over has passed. It returns at once.
 func (h *Host) Drain(over, window time.Duration) {
 	h.draining.Store(true)
-	for _, s := range h.Sessions() {
+	for _, s := range h.own() {
 		delay := int64(h.cfg.Rand() % uint64(window.Milliseconds()+1))
 		s.mu.Lock()
-		if !s.ended && s.way == Shared {
+		if !s.ended {
 			s.sayLocked(&wire.Drain{Deadline: over.Milliseconds(), Delay: delay, Alternatives: h.targets()})
 			s.rareLocked().drainDelay = delay + 1
 		}
@@ -357,26 +367,26 @@ func (h *Host) Drain(over, window time.Duration) {
 // Draining reports whether Drain was called.
 func (h *Host) Draining() bool { return h.draining.Load() }
 
-// CloseSome closes at most n sessions with 1012 and the delay each was told, and
-// returns how many are left. A drain calls it in steps, so that the nodes that
+// CloseSome closes at most n clients' sessions with 1012 and the delay each was told,
+// and returns how many are left. A drain calls it in steps, so that the nodes that
 // take the clients over see a rate and not a wall.
 func (h *Host) CloseSome(n int) (left int) {
-	all := h.Sessions()
+	all := h.own()
 	for _, s := range all[:min(n, len(all))] {
 		s.mu.Lock()
 		delay := s.drainDelay
 		s.mu.Unlock()
 		if delay == 0 {
-			delay = h.delay()
+			delay = h.Delay()
 		}
 		s.close(&wire.CloseError{Close: wire.CloseRestart, Code: wire.CodeDraining, Text: "this node is closing", Retry: delay})
 	}
 	return max(0, len(all)-n)
 }
 
-// Disconnect closes every session of a user, for good.
+// Disconnect closes every connection of a user, for good.
 func (h *Host) Disconnect(user string) (n int) {
-	for _, s := range h.Sessions() {
+	for _, s := range h.own() {
 		if s.User() == user {
 			s.close(&wire.CloseError{Close: wire.CloseRevoked, Code: wire.CodeRevoked, Text: "disconnected by the operator"})
 			n++
@@ -385,9 +395,9 @@ func (h *Host) Disconnect(user string) (n int) {
 	return n
 }
 
-// Revoke closes every session whose identity match accepts, for good.
+// Revoke closes every connection whose identity match accepts, for good.
 func (h *Host) Revoke(match func(*identity.Identity) bool) (n int) {
-	for _, s := range h.Sessions() {
+	for _, s := range h.own() {
 		if who := s.Identity(); who != nil && match(who) {
 			s.close(&wire.CloseError{Close: wire.CloseRevoked, Code: wire.CodeRevoked, Text: "the credential was revoked"})
 			n++

@@ -41,6 +41,24 @@ func (s *Session) Refuse(ref uint32, channel string, err *wire.Err) {
 	s.link.Kick()
 }
 
+// Lost tells that a subscription ended with a further way out of the same
+// connection. code is "" if the client wanted that.
+func (s *Session) Lost(channel string, code wire.Code, text string) {
+	s.mu.Lock()
+	if !s.ended && s.closing == nil {
+		s.sayLocked(&wire.Unsubbed{Channel: channel, Code: code, Text: text})
+	}
+	s.mu.Unlock()
+	s.link.Kick()
+}
+
+// Count returns how many subscriptions stand or are being made.
+func (s *Session) Count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.subs) + len(s.joining)
+}
+
 // Forward queues a frame that another way out of the same connection cannot carry,
 // encoded in the session's form. It reports false when the client leaves too much
 // unread: then nothing is queued.

@@ -23,8 +23,9 @@ type Session struct {
 	transport string
 	remote    string
 	id        string
-	opened    int64 // Unix nanoseconds
-	way       Way   // Shared, or else a further way out of another session's connection
+	opened    int64    // Unix nanoseconds
+	beside    *Session // the session whose connection this one is a further way out of; nil: none
+	way       Way
 	cost      uint16
 	socket    bool
 
@@ -140,7 +141,7 @@ func (s *Session) Receive(f wire.Frame) *wire.CloseError {
 	s.mu.Lock()
 	if ce == nil && len(s.control) > s.host.Limits().Control {
 		// A client that asks and does not read its answers.
-		ce = &wire.CloseError{Close: wire.CloseSlow, Code: wire.CodeSlow, Text: "answers are not read", Retry: s.host.delay()}
+		ce = &wire.CloseError{Close: wire.CloseSlow, Code: wire.CodeSlow, Text: "answers are not read", Retry: s.host.Delay()}
 	}
 	due := len(s.control) > 0 || len(s.work) > 0
 	s.mu.Unlock()
@@ -227,7 +228,7 @@ func (s *Session) sweep(now time.Time) {
 			s.progress, kick = true, true // an id says more than a comment, and keeps proxies awake as well
 		}
 	case heard >= l.Dead:
-		ce = &wire.CloseError{Close: wire.CloseTimeout, Code: wire.CodeTimeout, Text: "nothing heard in time", Retry: s.host.delay()}
+		ce = &wire.CloseError{Close: wire.CloseTimeout, Code: wire.CodeTimeout, Text: "nothing heard in time", Retry: s.host.Delay()}
 	case heard >= l.Ping || spoke >= l.Ping:
 		if now.Sub(time.Unix(0, s.pinged)) >= l.Ping/4 { // not on every sweep while the answer is under way
 			s.pinged = now.UnixNano()
@@ -279,8 +280,9 @@ func (s *Session) End(ce *wire.CloseError) {
 		s.host.leave(s, e, c, s.host.draining.Load())
 	}
 	s.host.remove(s)
-	if s.way != Shared {
-		return // its connection's session tells of the end
+	if s.beside != nil {
+		s.beside.add(&st) // which tells of the end, for all
+		return
 	}
 	s.host.cfg.Observer.Closed(s.transport, &st)
 	s.logClosed(&st)
@@ -291,6 +293,19 @@ func (s *Session) End(ce *wire.CloseError) {
 		}
 		p.Disconnect(c, code)
 	}
+}
+
+// add counts what a way of the session's connection did that has ended.
+func (s *Session) add(of *Stats) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := &s.stats
+	c.msgsOut += of.MsgsOut
+	c.bytesOut += of.BytesOut
+	c.gaps += of.Gaps
+	c.dropped += of.Dropped
+	c.recovered += uint32(of.Recovered)
+	c.unhealed += uint32(of.Unhealed)
 }
 
 func (s *Session) statsLocked() Stats {
@@ -316,6 +331,14 @@ func (s *Session) CountIn(n int) {
 	s.mu.Lock()
 	s.stats.bytesIn += uint64(n)
 	s.mu.Unlock()
+}
+
+// Client returns the session that this one stands beside, or itself.
+func (s *Session) Client() *Session {
+	if s.beside != nil {
+		return s.beside
+	}
+	return s
 }
 
 // Transport returns the transport's name.

@@ -2,7 +2,6 @@ package wt
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"io"
 	"sync"
@@ -19,17 +18,20 @@ type conn struct {
 	s    *Server
 	wt   *webtransport.Session
 	form session.Form
+	main *line
 
-	main  *line
-	ways  map[string]*line // streams by channel; owned by run
-	loose *line            // all channels that come as datagrams; nil: none yet; owned by run
+	writers sync.WaitGroup // of all lines
 
-	once sync.Once
+	mu     sync.Mutex
+	ways   []*line // streams of channels, those among them that are about to end
+	loose  *line   // all channels that come as datagrams; nil: none yet
+	closed bool
+	why    *wire.CloseError // nil: the client has left
 }
 
 // run speaks with one client until it is gone.
 func (c *conn) run(p session.Params) {
-	defer c.wt.CloseWithError(0, "")
+	defer c.end()
 	ctx, cancel := context.WithTimeout(c.wt.Context(), c.s.cfg.Hello)
 	control, err := c.wt.AcceptStream(ctx)
 	cancel()
@@ -37,38 +39,67 @@ func (c *conn) run(p session.Params) {
 		c.close(&wire.CloseError{Close: wire.CloseTimeout, Code: wire.CodeTimeout, Text: "no control stream in time"})
 		return
 	}
-	c.main = newLine(c, control)
+	c.main = &line{c: c, to: control}
 	p.Link = c.main
 	s, ce := c.s.cfg.Host.Open(p)
 	if ce != nil {
 		c.close(ce)
 		return
 	}
-	c.main.begin(s)
-	defer c.end()
+	c.main.session = s
+	c.main.begin()
 	control.SetReadDeadline(time.Now().Add(c.s.cfg.Hello))
 	if ce := c.read(control); ce != nil {
 		s.Close(ce)
-		c.main.wait()
+		c.wait()
 	}
 }
 
-// end lets go of everything.
+// wait returns when the session is closed, soon.
+func (c *conn) wait() {
+	t := time.NewTimer(stall)
+	defer t.Stop()
+	select {
+	case <-c.wt.Context().Done():
+	case <-t.C:
+	}
+}
+
+// end lets go of everything. The first line goes last: it tells of the end, for all.
 func (c *conn) end() {
-	for _, l := range c.ways {
+	c.close(nil)
+	for _, l := range c.apart() {
 		l.abort()
 	}
-	if c.loose != nil {
-		c.loose.abort()
+	if c.main != nil {
+		c.main.abort()
 	}
-	c.main.abort()
+	c.writers.Wait()
 }
 
-// close ends the WebTransport session with a code and a reason (PROTOCOL §8).
+// close ends the WebTransport session with a code and a reason (PROTOCOL §8); nil
+// is a client that has left. The first reason stands.
 func (c *conn) close(ce *wire.CloseError) {
-	c.once.Do(func() {
+	c.mu.Lock()
+	first := !c.closed
+	if first {
+		c.closed, c.why = true, ce
+	}
+	c.mu.Unlock()
+	switch {
+	case !first:
+	case ce == nil:
+		c.wt.CloseWithError(webtransport.SessionErrorCode(wire.CloseNormal), "")
+	default:
 		c.wt.CloseWithError(webtransport.SessionErrorCode(ce.Close), string(wire.ReasonJSON(ce)))
-	})
+	}
+}
+
+// reason returns why the session was closed, nil for a client that has left.
+func (c *conn) reason() *wire.CloseError {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.why
 }
 
 // read takes messages off the control stream. nil: the client has left.
@@ -108,175 +139,6 @@ func (c *conn) read(control *webtransport.Stream) *wire.CloseError {
 			if ce := c.take(f); ce != nil {
 				return ce
 			}
-		}
-	}
-}
-
-// take acts on one frame: what concerns a channel goes to that channel's line.
-func (c *conn) take(f wire.Frame) *wire.CloseError {
-	s := c.main.session
-	switch f := f.(type) {
-	case *wire.Hello:
-		if ce := s.Receive(f); ce != nil {
-			return ce
-		}
-		for i := range f.Subs {
-			if sub := &f.Subs[i]; sub.Via != "" {
-				if sub.Cursor == "" {
-					sub.Cursor = f.Cursor
-				}
-				c.sub(sub)
-			}
-		}
-		return nil
-	case *wire.Sub:
-		if f.Via == "" && c.s.cfg.Host.Lossy(f.Channel) {
-			f.Via = session.Datagram.String()
-		}
-		if f.Via != "" {
-			c.sub(f)
-			return nil
-		}
-		if c.follows(f.Channel) {
-			s.Refuse(f.Ref, f.Channel, &wire.Err{Code: wire.CodeSubscribed, Text: "that subscription already stands"})
-			return nil
-		}
-	case *wire.Unsub:
-		if l := c.ways[f.Channel]; l != nil {
-			delete(c.ways, f.Channel)
-			l.session.Receive(f)
-			l.finish()
-			return nil
-		}
-		if l := c.loose; l != nil && l.session.Follows(f.Channel) {
-			return l.session.Receive(f)
-		}
-	case *wire.Refresh:
-		ce := s.Receive(f)
-		for _, l := range c.ways {
-			l.session.Adopt(s.Identity())
-		}
-		if c.loose != nil {
-			c.loose.session.Adopt(s.Identity())
-		}
-		return ce
-	}
-	return s.Receive(f)
-}
-
-// follows reports whether a channel comes, on any line.
-func (c *conn) follows(channel string) bool {
-	return c.ways[channel] != nil || c.loose != nil && c.loose.session.Follows(channel) || c.main.session.Follows(channel)
-}
-
-// sub takes a subscription that does not come with the others.
-func (c *conn) sub(f *wire.Sub) {
-	s := c.main.session
-	if s.Identity() == nil {
-		s.Receive(f) // refused there: hello comes first
-		return
-	}
-	var err *wire.Err
-	switch {
-	case f.Via != session.Stream.String() && f.Via != session.Datagram.String():
-		err = &wire.Err{Code: wire.CodeBadRequest, Text: "via is stream or datagram"}
-	case c.follows(f.Channel):
-		err = &wire.Err{Code: wire.CodeSubscribed, Text: "that subscription already stands"}
-	case f.Via == session.Stream.String():
-		err = c.stream(f)
-	default:
-		err = c.datagram(f)
-	}
-	if err != nil {
-		s.Refuse(f.Ref, f.Channel, err)
-	}
-}
-
-// stream makes a line for one channel.
-func (c *conn) stream(f *wire.Sub) *wire.Err {
-	if len(c.ways) >= maxStreams {
-		return &wire.Err{Code: wire.CodeTooMany, Text: "too many channels with a stream of their own"}
-	}
-	out, err := c.wt.OpenUniStream()
-	if err != nil {
-		return &wire.Err{Code: wire.CodeTooMany, Text: "the client takes no further stream"}
-	}
-	l, refused := c.beside(out, session.Stream)
-	if refused != nil {
-		return refused
-	}
-	if c.ways == nil {
-		c.ways = make(map[string]*line)
-	}
-	c.ways[f.Channel] = l
-	l.session.Receive(f)
-	if !l.session.Follows(f.Channel) { // refused: the line has said so
-		delete(c.ways, f.Channel)
-		l.finish()
-	}
-	return nil
-}
-
-// datagram adds a channel to the line of datagrams.
-func (c *conn) datagram(f *wire.Sub) *wire.Err {
-	if c.loose == nil {
-		l, refused := c.beside(&datagrams{c: c}, session.Datagram)
-		if refused != nil {
-			return refused
-		}
-		c.loose = l
-	}
-	c.loose.session.Receive(f)
-	return nil
-}
-
-// beside makes a further line.
-func (c *conn) beside(to sink, way session.Way) (*line, *wire.Err) {
-	l := newLine(c, to)
-	s, ce := c.s.cfg.Host.Open(session.Params{Form: c.form, Transport: "wt", Link: l, Beside: c.main.session, Way: way})
-	if ce != nil {
-		l.abort()
-		to.Close()
-		return nil, &wire.Err{Code: ce.Code, Text: ce.Text, Retry: ce.Retry}
-	}
-	l.begin(s)
-	return l, nil
-}
-
-// reader takes messages off a byte stream: uint length, then the message.
-type reader struct {
-	from  io.Reader
-	limit int
-	heard func(n int)
-
-	buf []byte
-	err error
-}
-
-// next returns the next message, valid until the next call.
-func (r *reader) next() ([]byte, error) {
-	for {
-		size, k := binary.Uvarint(r.buf)
-		switch {
-		case k < 0 || k == 0 && len(r.buf) >= binary.MaxVarintLen64 || k > 0 && size > uint64(r.limit):
-			return nil, &wire.CloseError{Close: wire.CloseTooBig, Code: wire.CodeTooBig, Text: "message over the limit"}
-		case k > 0 && uint64(len(r.buf)-k) >= size:
-			b := append([]byte(nil), r.buf[k:k+int(size)]...) // payloads are kept
-			r.buf = r.buf[k+int(size):]
-			if len(r.buf) == 0 {
-				r.buf = nil // nothing is held for an idle connection
-			}
-			return b, nil
-		}
-		if r.err != nil {
-			return nil, r.err
-		}
-		var some [2048]byte
-		var n int
-		n, r.err = r.from.Read(some[:])
-		if n > 0 {
-			r.heard(n)
-			r.buf = append(r.buf, some[:n]...)
 		}
 	}
 }

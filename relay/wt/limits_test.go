@@ -195,24 +195,90 @@ func TestStreamsOfClientsAreBounded(t *testing.T) {
 	})
 }
 
-// Channels with a stream of their own are bounded, and the refusal is coded.
+// Channels with a stream of their own are bounded. Those beyond come with the
+// others, and are told so.
 func TestChannelsWithAStreamAreBounded(t *testing.T) {
 	world(t, func(t *testing.T, s *relaytest.Server) {
-		p := dial(t, s)
-		until[*wire.Welcome](p)
-		for i := range 64 {
-			p.send(&wire.Sub{Ref: uint32(i + 1), Channel: fmt.Sprint("a.", i), Via: "stream"})
+		var subs []wire.Sub
+		for i := range 70 {
+			subs = append(subs, wire.Sub{Ref: uint32(i + 1), Channel: fmt.Sprint("a.", i), Via: "stream"})
+		}
+		p := dial(t, s, subs[:66]...)
+		for range 64 {
 			if _, err := p.session.AcceptUniStream(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
-		p.send(&wire.Sub{Ref: 100, Channel: "a.100", Via: "stream"})
-		if e := until[*wire.Err](p); e == nil || e.Code != wire.CodeTooMany || e.Ref != 100 {
-			t.Fatalf("%+v", e)
+		p.send(&subs[66])
+		for _, sub := range subs[64:67] {
+			if got := until[*wire.Subbed](p); got == nil || got.Channel != sub.Channel || got.Ref != sub.Ref || got.Via != "" {
+				t.Errorf("%+v for %+v", got, sub)
+			}
 		}
-		p.send(&wire.Sub{Ref: 101, Channel: "a.100"})
-		if got := until[*wire.Subbed](p); got == nil || got.Ref != 101 {
-			t.Errorf("%+v: with the others there is room", got)
+		for _, sub := range subs[64:67] {
+			publish(t, s, sub.Channel, 1)
+			if m := until[*wire.Msg](p); m == nil || m.Channel != sub.Channel {
+				t.Errorf("%s: %+v", sub.Channel, m)
+			}
+		}
+		p.send(&wire.Unsub{Channel: "a.3"})
+		synctest.Wait()
+		p.send(&subs[67]) // there is room again
+		if _, err := p.session.AcceptUniStream(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// The subscriptions of a connection are bounded over all its ways together.
+func TestSubscriptionsAreBounded(t *testing.T) {
+	cfg := relaytest.Open()
+	cfg.Limits.Subs = 6
+	synctest.Test(t, func(t *testing.T) {
+		s := relaytest.New(t, cfg)
+		p := dial(t, s)
+		vias := []string{"", "stream", "datagram"}
+		for i := range 9 {
+			p.send(&wire.Sub{Ref: uint32(i + 1), Channel: fmt.Sprint("a.", i), Via: vias[i%3]})
+		}
+		for i := range 3 {
+			if e := until[*wire.Err](p); e == nil || e.Code != wire.CodeTooMany || e.Ref != uint32(7+i) {
+				t.Errorf("%+v", e)
+			}
+		}
+	})
+}
+
+// One client is one connection, however many ways it has, for operators and drains.
+func TestOneClientIsOneConnection(t *testing.T) {
+	world(t, func(t *testing.T, s *relaytest.Server) {
+		p := dial(t, s, wire.Sub{Channel: "a.0"}, wire.Sub{Channel: "a.1", Via: "datagram"})
+		until[*wire.Subbed](p)
+		until[*wire.Subbed](p)
+		for i := range 20 {
+			p.send(&wire.Sub{Ref: 1, Channel: fmt.Sprint("b.", i), Via: "stream"})
+			own, err := p.session.AcceptUniStream(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			publish(t, s, fmt.Sprint("b.", i), 1)
+			messages(t, own, func(f wire.Frame) bool { _, ok := f.(*wire.Msg); return !ok })
+		}
+		all := s.Connections()
+		if len(all) != 1 || s.Clients() != 1 || len(all[0].Channels) != 22 || all[0].Sent != 20 || all[0].Transport != "wt" || all[0].Opened.IsZero() {
+			t.Fatalf("%d clients: %+v", s.Clients(), all)
+		}
+		p.send(&wire.Unsub{Channel: "b.0"})
+		synctest.Wait()
+		if all = s.Connections(); len(all) != 1 || all[0].Sent != 20 {
+			t.Errorf("what a way sent that is gone does not count: %+v", all)
+		}
+		if n := s.Disconnect(""); n != 1 {
+			t.Errorf("%d connections of a user are closed", n)
+		}
+		synctest.Wait()
+		if n := s.Clients(); n != 0 {
+			t.Errorf("%d clients are left", n)
 		}
 	})
 }

@@ -1,8 +1,12 @@
 package wt
 
 import (
+	"errors"
+	"os"
 	"sync"
 	"time"
+
+	"github.com/quic-go/webtransport-go"
 
 	"github.com/chappe-relay/chappe/relay/session"
 	"github.com/chappe-relay/chappe/relay/wire"
@@ -20,11 +24,16 @@ const (
 	slow  = 100 * time.Millisecond // a write that took longer: the reader is slow
 	stall = 30 * time.Second       // and longer than this: it is gone
 	bye   = time.Second            // for the last bytes
+
+	// The stream of one channel is given up sooner: what it holds of the
+	// connection's flow control is back before the others are given up for it.
+	unread = 20 * time.Second
 )
 
 // line is one way out of a connection. It is its session's Link.
 type line struct {
 	c       *conn
+	channel string // that it was made for; "": it carries many
 	to      sink
 	session *session.Session // static after begin
 
@@ -33,17 +42,13 @@ type line struct {
 	again   bool // there may be more than it has seen
 	begun   bool
 	over    bool             // nothing is written any more
-	last    bool             // over when all is written
 	closing *wire.CloseError // the connection ends when all is written
-	idle    chan struct{}    // closed when over
 }
 
-func newLine(c *conn, to sink) *line { return &line{c: c, to: to, idle: make(chan struct{})} }
-
-// begin gives the line its session, which may have kicked before.
-func (l *line) begin(s *session.Session) {
+// begin starts the line, whose session may have kicked before.
+func (l *line) begin() {
 	l.mu.Lock()
-	l.session, l.begun = s, true
+	l.begun = true
 	l.mu.Unlock()
 	l.Kick()
 }
@@ -55,7 +60,7 @@ func (l *line) Kick() {
 	l.again = true
 	if l.begun && !l.busy && !l.over {
 		l.busy = true
-		go l.write()
+		l.c.writers.Go(l.write)
 	}
 }
 
@@ -72,26 +77,14 @@ func (l *line) Close(ce *wire.CloseError) {
 	l.Kick()
 }
 
-// finish ends the line when what is due is written.
-func (l *line) finish() {
-	l.mu.Lock()
-	l.last = true
-	l.mu.Unlock()
-	l.Kick()
-}
-
 // write is the only one that writes, and is there only as long as there is
 // something to write.
 func (l *line) write() {
 	for {
-		l.mu.Lock()
-		l.again = false
-		over := l.over
-		l.mu.Unlock()
+		limit, over := l.look()
 		if over {
 			return
 		}
-		limit := stall
 		for {
 			b := l.session.Fill(nil, soft)
 			if len(b) == 0 {
@@ -100,62 +93,98 @@ func (l *line) write() {
 			begun := time.Now()
 			l.to.SetWriteDeadline(begun.Add(limit))
 			if _, err := l.to.Write(b); err != nil {
-				l.abort()
-				l.c.wt.CloseWithError(0, "")
+				l.fail(err)
 				return
 			}
 			if time.Since(begun) > slow {
 				l.session.Refused()
 			}
 		}
-		l.mu.Lock()
-		switch {
-		case l.closing != nil:
-			ce := l.closing
-			l.mu.Unlock()
-			l.to.SetWriteDeadline(time.Now().Add(bye))
-			l.to.Close()
-			l.c.close(ce)
-			l.abort()
-			return
-		case l.last:
-			l.mu.Unlock()
-			l.to.Close()
-			l.abort()
-			return
-		case !l.again:
-			l.busy = false
-			l.mu.Unlock()
+		if l.written() {
 			return
 		}
-		l.mu.Unlock()
 	}
+}
+
+// look takes notice of what the line was kicked for, and says how long one write
+// may take.
+func (l *line) look() (limit time.Duration, over bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.again = false
+	switch {
+	case l.closing != nil:
+		limit = bye
+	case l.channel != "":
+		limit = unread
+	default:
+		limit = stall
+	}
+	return limit, l.over
+}
+
+// written is called when all that was due is written. It reports whether the
+// writer may go: until the next Kick, or for good.
+func (l *line) written() (done bool) {
+	// Whoever ended the subscription: a stream of nothing is not kept.
+	empty := l.channel != "" && !l.session.Follows(l.channel)
+	l.mu.Lock()
+	ce, again := l.closing, l.again
+	rest := ce == nil && !empty
+	if rest {
+		l.busy = again
+	}
+	l.mu.Unlock()
+	switch {
+	case again || rest:
+		return !again
+	case ce != nil:
+		l.to.Close()
+		l.c.close(ce) // which ends the session as well
+	default:
+		l.to.Close()
+		l.abort()
+	}
+	return true
+}
+
+// fail ends a line that cannot be written to. The stream of a channel ends alone,
+// and the control stream tells of it; without that one there is no session.
+func (l *line) fail(err error) {
+	l.mu.Lock()
+	l.over = true
+	ce := l.closing
+	l.mu.Unlock()
+	late := errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, errUnread)
+	switch {
+	case l.c.wt.Context().Err() != nil || ce != nil:
+		l.c.close(ce)
+	case l.channel == "" && late:
+		l.c.close(&wire.CloseError{Close: wire.CloseSlow, Code: wire.CodeSlow, Text: "the control stream is not read", Retry: l.c.s.cfg.Host.Delay()})
+	case l.channel == "":
+		l.c.close(nil) // the client wants no more of it
+	case late:
+		l.end(wire.CodeSlow, "its stream was not read; resume with the cursor")
+	default:
+		l.end("", "") // the client refused the stream: it wants no more of the channel
+	}
+}
+
+// end ends the line of one channel, and tells of it elsewhere.
+func (l *line) end(code wire.Code, text string) {
+	l.to.(*webtransport.SendStream).CancelWrite(0)
+	l.abort()
+	l.c.main.session.Lost(l.channel, code, text)
 }
 
 // abort ends the line now.
 func (l *line) abort() {
 	l.mu.Lock()
-	first := !l.over
 	l.over = true
-	ce := l.closing
 	s := l.session
 	l.mu.Unlock()
-	if !first {
-		return
-	}
-	close(l.idle)
+	l.c.forget(l)
 	if s != nil {
-		s.End(ce)
-	}
-}
-
-// wait returns when the line is over, soon.
-func (l *line) wait() {
-	t := time.NewTimer(stall)
-	defer t.Stop()
-	select {
-	case <-l.idle:
-	case <-l.c.wt.Context().Done():
-	case <-t.C:
+		s.End(l.c.reason())
 	}
 }

@@ -27,7 +27,7 @@ type peer struct {
 	t       *testing.T
 	session *webtransport.Session
 	control *webtransport.Stream
-	held    []wire.Frame
+	heard   source // what comes there
 }
 
 func dial(t *testing.T, s *relaytest.Server, subs ...wire.Sub) *peer {
@@ -40,7 +40,7 @@ func dial(t *testing.T, s *relaytest.Server, subs ...wire.Sub) *peer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &peer{t: t, session: session, control: control}
+	p := &peer{t: t, session: session, control: control, heard: source{t: t, from: control}}
 	p.send(&wire.Hello{Version: 1, Subs: subs})
 	return p
 }
@@ -53,50 +53,56 @@ func (p *peer) send(f wire.Frame) {
 	}
 }
 
+// source is a byte stream of frames.
+type source struct {
+	t    *testing.T
+	from io.Reader
+	in   []byte
+	held []wire.Frame
+}
+
 // messages reads the frames of a byte stream until it ends.
 func messages(t *testing.T, r io.Reader, each func(wire.Frame) (more bool)) {
 	t.Helper()
-	var held []wire.Frame
-	read(t, r, &held, each)
+	(&source{t: t, from: r}).each(each)
 }
 
-// read is messages, with what was read and not taken before.
-func read(t *testing.T, r io.Reader, held *[]wire.Frame, each func(wire.Frame) (more bool)) {
-	t.Helper()
-	var in []byte
+// each hands on what comes until it is enough, or the stream ends.
+func (s *source) each(each func(wire.Frame) (more bool)) {
+	s.t.Helper()
 	for {
-		for len(*held) > 0 {
-			f := (*held)[0]
-			*held = (*held)[1:]
+		for len(s.held) > 0 {
+			f := s.held[0]
+			s.held = s.held[1:]
 			if !each(f) {
 				return
 			}
 		}
 		var some [512]byte
-		k, err := r.Read(some[:])
-		in = append(in, some[:k]...)
+		k, err := s.from.Read(some[:])
+		s.in = append(s.in, some[:k]...)
 		for {
-			n, head := binary.Uvarint(in)
-			if head <= 0 || uint64(len(in)-head) < n {
+			n, head := binary.Uvarint(s.in)
+			if head <= 0 || uint64(len(s.in)-head) < n {
 				break
 			}
-			fs, derr := wire.DecodeBinary(append([]byte(nil), in[head:head+int(n)]...), wire.FromServer)
+			fs, derr := wire.DecodeBinary(append([]byte(nil), s.in[head:head+int(n)]...), wire.FromServer)
 			if derr != nil {
-				t.Fatal(derr)
+				s.t.Fatal(derr)
 			}
-			in = in[head+int(n):]
-			*held = append(*held, fs...)
+			s.in = s.in[head+int(n):]
+			s.held = append(s.held, fs...)
 		}
-		if err != nil && len(*held) == 0 {
+		if err != nil && len(s.held) == 0 {
 			return
 		}
 	}
 }
 
-// until reads the control stream up to a frame that is wanted.
-func until[T wire.Frame](p *peer) (out T) {
-	p.t.Helper()
-	read(p.t, p.control, &p.held, func(f wire.Frame) bool {
+// next reads up to a frame that is wanted; nil at the end.
+func next[T wire.Frame](s *source) (out T) {
+	s.t.Helper()
+	s.each(func(f wire.Frame) bool {
 		got, ok := f.(T)
 		if ok {
 			out = got
@@ -104,6 +110,12 @@ func until[T wire.Frame](p *peer) (out T) {
 		return !ok
 	})
 	return out
+}
+
+// until reads the control stream up to a frame that is wanted.
+func until[T wire.Frame](p *peer) (out T) {
+	p.t.Helper()
+	return next[T](&p.heard)
 }
 
 func world(t *testing.T, run func(t *testing.T, s *relaytest.Server)) {
