@@ -343,6 +343,39 @@ func (l *Log) Lost(done func(position.Origin) uint64) (trims []Trim) {
 	return trims
 }
 
+// Counts returns, for each origin that it can tell of, the last message that a
+// reader is not sent any more: those before index from, and those up to done.
+func (l *Log) Counts(from uint64, done func(position.Origin) uint64) (last []Trim) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := make(map[position.Origin]int)
+	set := func(t Trim) {
+		i, ok := at[t.Origin]
+		if !ok {
+			i = len(last)
+			at[t.Origin] = i
+			last = append(last, t)
+		}
+		last[i] = t
+	}
+	for _, t := range l.trims {
+		if t.Seq > 0 { // else it is known for the shard, and not for the channel
+			set(t)
+		}
+	}
+	for i := l.first; i < l.next; i++ {
+		s := l.ring[i&uint64(len(l.ring)-1)].Stamp
+		_, known := at[s.Origin]
+		switch {
+		case i < from || s.Tick <= done(s.Origin):
+			set(Trim(s))
+		case !known:
+			set(Trim{s.Origin, s.Tick - 2, s.Seq - 1}) // ticks are even
+		}
+	}
+	return last
+}
+
 // Usage returns the entries, also those of which only a stub is here, what they are
 // charged, and the readers attached.
 func (l *Log) Usage() (entries int, bytes int64, readers int) {

@@ -19,12 +19,12 @@ import (
 	"github.com/quic-go/webtransport-go"
 )
 
-// datagrams is a network of datagrams in memory.
+// datagrams is how clients reach the relay over QUIC.
 type datagrams struct {
-	once   sync.Once
-	router *simnet.PerfectRouter
-	next   byte
-	close  func()
+	once    sync.Once
+	network *Network
+	next    byte
+	close   func()
 }
 
 var (
@@ -53,7 +53,13 @@ func (s *Server) Socket() *simnet.SimConn {
 	s.quic.next++
 	at := &net.UDPAddr{IP: net.IPv4(127, 0, 1, s.quic.next), Port: 1}
 	s.mu.Unlock()
-	return simnet.NewBlockingSimConn(at, s.quic.router)
+	return simnet.NewBlockingSimConn(at, s.quic.network)
+}
+
+// Network returns what carries the datagrams.
+func (s *Server) Network() *Network {
+	s.quic.once.Do(s.serveWT)
+	return s.quic.network
 }
 
 // DialWT opens a WebTransport session with a sub-protocol, over a network in
@@ -109,8 +115,8 @@ func (s *Server) DialQUIC(ctx context.Context) (*quic.Conn, error) {
 var clientTLS = &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: []string{"h3"}}
 
 func (s *Server) serveWT() {
-	s.quic.router = &simnet.PerfectRouter{}
-	pc := simnet.NewBlockingSimConn(quicServer, s.quic.router)
+	s.quic.network = newNetwork()
+	pc := simnet.NewBlockingSimConn(quicServer, s.quic.network)
 	server := s.WebTransport(&tls.Config{Certificates: []tls.Certificate{pair()}})
 	s.all.Go(func() {
 		if err := server.Serve(pc); err != nil {
@@ -120,5 +126,6 @@ func (s *Server) serveWT() {
 	s.quic.close = func() {
 		server.Close()
 		pc.Close()
+		s.quic.network.close()
 	}
 }

@@ -268,6 +268,7 @@ func (s *Session) joinLocked(j *join, wild bool) {
 	}
 	last := s.lastOf(f, wild)
 	var gaps []*wire.Gap
+	var place position.Position
 	switch {
 	case from != nil:
 		first, _ := e.log.Bounds()
@@ -275,7 +276,7 @@ func (s *Session) joinLocked(j *join, wild bool) {
 		if !s.bare() {
 			e.filter = from
 		}
-		subbed.Cursor = from.Cursor()
+		place = from.Clone()
 		started := s.startedLocked(f.Channel, wild)
 		gaps = s.lossesLocked(e, from)
 		subbed.Recovered = started && len(gaps) == 0
@@ -290,10 +291,9 @@ func (s *Session) joinLocked(j *join, wild bool) {
 			first, _ := e.log.Bounds()
 			e.next = max(first, next-min(next, uint64(last)))
 		}
-		p := s.startLocked(e, next)
-		subbed.Cursor = p.Cursor()
+		place = s.startLocked(e, next)
 		if s.bare() && e.next < next {
-			*s.pos = lower(*s.pos, p)
+			*s.pos = lower(*s.pos, place)
 		}
 		if last > 0 {
 			gaps = s.host.rewound(e.log, last, &p)
@@ -303,6 +303,10 @@ func (s *Session) joinLocked(j *join, wild bool) {
 		}
 		s.host.cfg.Observer.Subscribed(false, false)
 	}
+	if s.way == Datagram && !wild {
+		place = s.numberedLocked(e, place, from != nil)
+	}
+	subbed.Cursor = place.Cursor()
 	s.lastAt = 0 // it may begin with the very message that was sent last
 	s.subs = append(s.subs, e)
 	if s.byName != nil {
@@ -372,6 +376,25 @@ func (s *Session) startLocked(e *sub, next uint64) position.Position {
 	es := make([]*log.Entry, next-e.next)
 	n, _ := e.log.Read(e.next, ^uint64(0), es)
 	return lower(p, before(es[:n]))
+}
+
+// numberedLocked gives the place where a channel's datagrams begin the numbers of
+// the messages before it: so the first ones are missed if they are lost. Of this
+// node no number means none; of another, whose word may not have come, unknown.
+func (s *Session) numberedLocked(e *sub, place position.Position, resumed bool) position.Position {
+	n := s.host.cfg.Node
+	done := func(o position.Origin) uint64 { return place.Done(o, e.log.Shard, n.Ancient) }
+	behind := done
+	if !resumed { // it begins at an index: what comes meanwhile is done by its tick, and sent
+		behind = func(position.Origin) uint64 { return 0 }
+	}
+	last := e.log.Counts(e.next, behind)
+	place.Raise(n.Self(), done(n.Self()))
+	for _, t := range last {
+		place.Raise(t.Origin, done(t.Origin))
+		place.Count(t.Origin, t.Seq)
+	}
+	return place
 }
 
 // lower returns p with the origins that q names set back to q, where q is less.

@@ -2,7 +2,9 @@ package suite
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -15,11 +17,23 @@ import (
 	"github.com/chappe-relay/chappe/relay/wire"
 )
 
-// each runs a behaviour over every transport, each in a world of its own.
+// each runs a behaviour over every transport, each in a world of its own, and
+// WebTransport also over a network that delays and loses packets.
 func each(t *testing.T, of []string, cfg func() relay.Config, run func(t *testing.T, s *relaytest.Server, kind string)) {
 	for _, kind := range of {
 		t.Run(kind, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { run(t, relaytest.New(t, cfg()), kind) })
+		})
+		if kind != "wt-bin" {
+			continue
+		}
+		t.Run(kind+"/lossy", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := relaytest.New(t, cfg())
+				dice := rand.New(rand.NewPCG(1, 2))
+				s.Network().Shape(20*time.Millisecond, func(bool) bool { return dice.IntN(100) < 3 })
+				run(t, s, kind)
+			})
 		})
 	}
 }
@@ -83,7 +97,14 @@ func TestChangeOfTransport(t *testing.T) {
 
 // A stream that is cut behind any byte is carried on exactly.
 func TestCutAtEveryByte(t *testing.T) {
-	each(t, []string{"ws-json", "ws-bin", "wt-json", "wt-bin", "sse"}, relaytest.Open, func(t *testing.T, s *relaytest.Server, kind string) {
+	lasting := func() relay.Config { // a cut over a slow network takes seconds, and there are hundreds
+		c := relaytest.Open()
+		o := c.Namespaces["*"]
+		o.Age = 24 * time.Hour
+		c.Namespaces["*"] = o
+		return c
+	}
+	each(t, []string{"ws-json", "ws-bin", "wt-json", "wt-bin", "sse"}, lasting, func(t *testing.T, s *relaytest.Server, kind string) {
 		const n = 6
 		begin := open(t, s, kind, want{channels: []string{"a.1", "a.2"}}).ready().cut()
 		for i := range n {
@@ -175,17 +196,21 @@ func TestTrimmedIsTold(t *testing.T) {
 // lost, and the server counts the same.
 func TestSlowReader(t *testing.T) {
 	for _, policy := range []string{"resume", "latest", "conflate", "close"} {
-		each(t, []string{"ws-json", "ws-bin", "sse"}, small, func(t *testing.T, s *relaytest.Server, kind string) {
+		each(t, []string{"ws-json", "ws-bin", "wt-json", "wt-bin", "sse"}, small, func(t *testing.T, s *relaytest.Server, kind string) {
+			size := 0
+			if strings.HasPrefix(kind, "wt") {
+				size = 4 << 10 // the window of a QUIC client is not full sooner
+			}
 			channel := policy + ".x"
 			c := open(t, s, kind, want{channels: []string{channel}}).ready()
 			healthy := open(t, s, "ws-bin", want{channels: []string{channel}}).ready()
 			began := time.Now()
 			const n = 2000
 			for i := 1; i <= n; i++ {
-				if _, _, err := s.Publish(channel, relay.Message{Key: fmt.Sprint(i % 3), Data: fmt.Append(nil, i)}); err != nil {
+				if _, _, err := s.Publish(channel, relay.Message{Key: fmt.Sprint(i % 3), Data: fmt.Appendf(nil, "%*d", size, i)}); err != nil {
 					t.Fatal(err)
 				}
-				if got := healthy.texts(1); got[0] != fmt.Sprint(i) {
+				if got := healthy.texts(1); strings.TrimSpace(got[0]) != fmt.Sprint(i) {
 					t.Fatalf("the healthy reader got %s, want %d", got[0], i)
 				}
 			}

@@ -1,6 +1,7 @@
 package chappe
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/chappe-relay/chappe/relay/wire"
@@ -118,21 +119,25 @@ func (l *link) subbed(f *wire.Subbed, way carrier.Way) {
 	if st != nil && f.Pass != "" {
 		s.pass = f.Pass
 	}
+	if f.Via == "datagram" {
+		way = carrier.Datagram
+	}
 	switch {
 	case s == nil && f.Ref == 0:
-		l.granted[f.Channel] = f.Cursor
+		l.granted[f.Channel] = grant{f.Cursor, way}
 	case st == nil || st.stands || st.ref != f.Ref: // a newer pass, or of what is not wanted
 	default:
-		if f.Via == "datagram" {
-			way = carrier.Datagram
-		}
 		blind := s.began && s.got.cursor() == ""
+		lost := uint64(0)
+		if way == carrier.Datagram {
+			lost = st.numbers.begin(s.name, l.welcome.Node, f.Cursor)
+		}
 		l.standLocked(s, f.Cursor, way)
 		c.mu.Unlock()
-		if blind {
-			// The relay never told a place, so this is a new beginning: what was
+		if blind || lost > 0 {
+			// Blind: the relay never told a place, so this is a new beginning. What was
 			// published in between is lost, and nobody knows how much.
-			s.push(&Gap{Channels: []string{s.name}, Reason: wire.ReasonLossy, Local: true}, l.await)
+			s.push(s.lossy(lost), l.await)
 		}
 		return
 	}
@@ -141,8 +146,23 @@ func (l *link) subbed(f *wire.Subbed, way carrier.Way) {
 
 // standLocked records that a subscription is granted, and on which way.
 func (l *link) standLocked(s *Subscription, cursor string, way carrier.Way) {
-	l.subs[s] = &standing{stands: true, way: way}
+	st := l.subs[s]
+	if st == nil {
+		st = new(standing)
+		l.subs[s] = st
+	}
+	st.ref, st.stands, st.way = 0, true, way
 	s.standLocked(cursor)
+}
+
+// takeLocked records that a subscription is granted which the relay made before.
+// What came of it until now went by.
+func (l *link) takeLocked(s *Subscription, g grant) {
+	from := cmp.Or(g.cursor, l.progress)
+	if g.way == carrier.Control { // what the relay told since is for what comes there
+		from = cmp.Or(l.progress, g.cursor)
+	}
+	l.standLocked(s, from, g.way)
 }
 
 func (l *link) unsubbed(f *wire.Unsubbed) {
@@ -150,8 +170,13 @@ func (l *link) unsubbed(f *wire.Unsubbed) {
 	c.mu.Lock()
 	s := c.subs[f.Channel]
 	delete(l.granted, f.Channel)
+	again := s != nil && f.Code == wire.CodeSlow
+	if again { // its stream was not read: it goes on where it is, on another one
+		delete(l.subs, s)
+		l.askLocked(s)
+	}
 	c.mu.Unlock()
-	if s != nil && f.Code != "" {
+	if s != nil && f.Code != "" && !again {
 		c.refuse(s, &Error{Code: f.Code, Text: f.Text})
 	}
 }
@@ -175,11 +200,11 @@ func (l *link) refused(f *wire.Err) {
 	}
 	switch {
 	case f.Code == wire.CodeSubscribed: // made by the relay in the meantime, or granted unheard
-		way := carrier.Control
-		if l.kind == "wt" && s.opts.Via == "datagram" {
-			way = carrier.Datagram
+		g, made := l.granted[s.name]
+		if !made && l.kind == "wt" && s.opts.Via == "datagram" {
+			g.way = carrier.Datagram
 		}
-		l.standLocked(s, l.progress, way)
+		l.takeLocked(s, g)
 		c.mu.Unlock()
 	case f.Retry > 0 && !f.Terminal:
 		l.subs[s] = &standing{} // asked for, so that nobody else does

@@ -55,7 +55,7 @@ type link struct {
 	welcome  *wire.Welcome
 	progress string // newest position that the relay told on the control stream
 	subs     map[*Subscription]*standing
-	granted  map[string]string // subscriptions the relay made: where they began
+	granted  map[string]grant // subscriptions the relay made
 
 	// Owned by the reader.
 	reader reader
@@ -72,8 +72,15 @@ type link struct {
 
 // standing is a subscription as one connection knows it.
 type standing struct {
-	ref    uint32 // of the sub frame that is not answered yet
-	stands bool   // granted
+	ref     uint32 // of the sub frame that is not answered yet
+	stands  bool   // granted
+	way     carrier.Way
+	numbers numbers // of what comes by datagram
+}
+
+// grant is a subscription that nobody asked for yet.
+type grant struct {
+	cursor string // where it began
 	way    carrier.Way
 }
 
@@ -83,10 +90,10 @@ func (c *Client) open(v *visit, kind, base string, instead *link) *link {
 	l := &link{
 		c: c, v: v, base: base, kind: kind, instead: instead, bin: c.o.Format != "json", born: time.Now(),
 		over: make(chan struct{}), quiet: make(chan struct{}), live: make(chan struct{}), kick: make(chan struct{}, 1),
-		subs: make(map[*Subscription]*standing), granted: make(map[string]string),
+		subs: make(map[*Subscription]*standing), granted: make(map[string]grant),
 	}
 	l.ctx, l.cancel = context.WithCancel(c.ctx)
-	l.reader = reader{c: c, wait: l.await, at: l.at}
+	l.reader = reader{c: c, wait: l.await, at: l.at, missed: l.missed}
 	go func() {
 		l.end = l.run()
 		close(l.over)
@@ -216,6 +223,21 @@ func (l *link) at(s *Subscription, way carrier.Way) bool {
 		return way == carrier.Datagram
 	}
 	return st.way == way || st.way == carrier.Datagram && way == carrier.Control
+}
+
+// missed returns how many messages datagrams lost before f.
+func (l *link) missed(s *Subscription, f wire.Frame, way carrier.Way) uint64 {
+	st := l.subs[s]
+	if st == nil || way != carrier.Datagram && st.way != carrier.Datagram {
+		return 0
+	}
+	switch f := f.(type) {
+	case *wire.Msg:
+		return st.numbers.missed(f, st.stands)
+	case *wire.Gap:
+		st.numbers.told(f)
+	}
+	return 0
 }
 
 // send queues a frame. The queue is bounded by the number of callers: each

@@ -1,7 +1,6 @@
 package chappe
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,8 +89,8 @@ func (c *Client) enlist(name string, o SubOptions) (*Subscription, error) {
 		c.wild = append(c.wild, s)
 	}
 	if l := c.link; l != nil {
-		if from, ok := l.granted[name]; ok && o.Cursor == "" && o.Last == 0 {
-			l.standLocked(s, cmp.Or(l.progress, from), carrier.Control) // the relay made it for us: nothing to ask for
+		if g, ok := l.granted[name]; ok && o.Cursor == "" && o.Last == 0 {
+			l.takeLocked(s, g) // the relay made it for us: nothing to ask for
 		} else {
 			l.askLocked(s)
 		}
@@ -171,8 +170,12 @@ func (r *reader) concernedLocked(to []*Subscription, name string, way carrier.Wa
 type reader struct {
 	c    *Client
 	wait func(*Subscription) bool
-	at   func(*Subscription, carrier.Way) bool // with the client's lock: whether it is followed on that way
-	to   []*Subscription                       // scratch
+	to   []*Subscription // scratch
+	lost []uint64        // scratch: before each of them
+
+	// With the client's lock.
+	at     func(*Subscription, carrier.Way) bool               // whether it is followed on that way
+	missed func(*Subscription, wire.Frame, carrier.Way) uint64 // what the way lost before; nil: nothing
 }
 
 // deliver hands a frame to the subscriptions it concerns. A message that a
@@ -205,13 +208,26 @@ func (r *reader) deliver(f wire.Frame, way carrier.Way) {
 		r.to = r.concernedLocked(r.to, f.Channel, way)
 		r.to = slices.DeleteFunc(r.to, func(s *Subscription) bool { return !s.opts.Presence })
 	}
+	r.lost = r.lost[:0]
+	for _, s := range r.to {
+		n := uint64(0)
+		if r.missed != nil {
+			n = r.missed(s, f, way)
+		}
+		r.lost = append(r.lost, n)
+	}
 	c.mu.Unlock()
 	for i, s := range r.to {
-		if n := s.missed(f, way); n > 0 && way == carrier.Datagram {
-			s.push(&Gap{Channels: []string{s.name}, Count: n, Reason: wire.ReasonLossy, Local: true}, r.wait)
+		if r.lost[i] > 0 {
+			s.push(s.lossy(r.lost[i]), r.wait)
 		}
 		s.push(eventOf(f, i > 0), r.wait)
 	}
+}
+
+// lossy is what an application is told that datagrams lost. 0: nobody knows how much.
+func (s *Subscription) lossy(n uint64) *Gap {
+	return &Gap{Channels: []string{s.name}, Count: n, Reason: wire.ReasonLossy, Local: true}
 }
 
 // eventOf makes an event of a frame. Each application part owns its payload.

@@ -45,8 +45,6 @@ type Subscription struct {
 	copies copies // of publications that it has had
 	pass   string // says that the relay's plugins admitted it; given back when it resumes
 
-	counted map[line]uint64 // owned by the reader; of what comes by datagram only: the last sequence numbers
-
 	mu      sync.Mutex
 	queue   []item // queue[head:] waits for the application
 	head    int

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
+	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/wire"
 	"github.com/chappe-relay/chappe/sdk/go/internal/carrier"
 )
@@ -130,5 +132,107 @@ func TestUnknownWay(t *testing.T) {
 		if _, err := c.Subscribe(t.Context(), "a", SubOptions{Via: "pigeon"}); !errors.As(err, &no) || no.Code != wire.CodeBadRequest {
 			t.Errorf("%v", err)
 		}
+	})
+}
+
+// counted is the cursor behind message seq of the origin that msg stamps, with its number.
+func counted(seq uint64) string {
+	var p position.Position
+	p.Raise(origin, seq)
+	p.Count(origin, seq)
+	return p.Cursor()
+}
+
+// gets asserts what comes next: a message's tick, or a gap of so many.
+func gets(t *testing.T, s *Subscription, all ...any) {
+	t.Helper()
+	for i, want := range all {
+		switch want := want.(type) {
+		case int:
+			if m := take[*Message](t, s); m.Stamp.Tick != uint64(want) {
+				t.Fatalf("event %d: message %d instead of %d", i, m.Stamp.Tick, want)
+			}
+		case gapOf:
+			if g := take[*Gap](t, s); g.Count != uint64(want) || g.Reason != wire.ReasonLossy || !g.Local {
+				t.Fatalf("event %d: %+v instead of a gap of %d", i, g, want)
+			}
+		}
+	}
+	none(t, s)
+}
+
+type gapOf uint64
+
+// A channel that the relay made from the token comes as it says, also by datagram.
+func TestGrantedByDatagram(t *testing.T) {
+	ways(t, func(s *scripted, c *Client) {
+		s.in <- came{carrier.Control, &wire.Subbed{Channel: "other", Cursor: upTo(1)}}
+		subscribe(t, c, "other", SubOptions{})
+		s.in <- came{carrier.Control, &wire.Subbed{Channel: "gps.1", Cursor: counted(3), Via: "datagram"}}
+		s.in <- came{carrier.Datagram, msg("gps.1", 4)} // nobody listens yet
+		s.in <- came{carrier.Control, &wire.Progress{Cursor: upTo(9)}}
+		time.Sleep(time.Second)
+		sub := subscribe(t, c, "gps.1", SubOptions{})
+		for _, seq := range []uint64{6, 7, 9} {
+			s.in <- came{carrier.Datagram, msg("gps.1", seq)}
+		}
+		gets(t, sub, 6, 7, gapOf(1), 9)
+	})
+}
+
+// What is lost before the first datagram that comes is told: the grant says where
+// the numbers begin. A datagram may overtake it.
+func TestFirstDatagramsAreMissed(t *testing.T) {
+	for name, c := range map[string]struct {
+		node   position.Origin
+		cursor string
+		early  []uint64
+		late   []uint64
+		want   []any
+	}{
+		"numbered":                     {cursor: counted(3), late: []uint64{6, 7}, want: []any{gapOf(2), 6, 7}},
+		"nothing is lost":              {cursor: counted(3), late: []uint64{4, 5}, want: []any{4, 5}},
+		"the first word of this node":  {node: origin, cursor: upTo(0), late: []uint64{3}, want: []any{gapOf(2), 3}},
+		"a node that is not numbered":  {cursor: upTo(0), late: []uint64{3, 5}, want: []any{3, gapOf(1), 5}},
+		"overtaken":                    {cursor: counted(3), early: []uint64{6, 8}, late: []uint64{9}, want: []any{6, gapOf(1), 8, gapOf(2), 9}},
+		"overtaken, and nothing lost":  {cursor: counted(3), early: []uint64{4}, late: []uint64{5}, want: []any{4, 5}},
+		"overtaken, rewound meanwhile": {cursor: counted(8), early: []uint64{7}, late: []uint64{9}, want: []any{7, gapOf(1), 9}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inMemory(t, func(t *testing.T, _ *network) {
+				s := &scripted{in: make(chan came, 64), out: make(chan wire.Frame, 64)}
+				cl := New("https://a", Options{Transport: "wt", WebTransport: s})
+				defer closeNow(t, cl)
+				s.in <- came{carrier.Control, &wire.Welcome{Version: 1, Session: "s", Node: c.node}}
+				for _, seq := range c.early {
+					s.in <- came{carrier.Datagram, msg("a.b", seq)}
+				}
+				s.in <- came{carrier.Control, &wire.Subbed{Channel: "a.b", Cursor: c.cursor, Via: "datagram"}}
+				sub := subscribe(t, cl, "a.b", SubOptions{Via: "datagram"})
+				for _, seq := range c.late {
+					s.in <- came{carrier.Datagram, msg("a.b", seq)}
+				}
+				gets(t, sub, c.want...)
+			})
+		})
+	}
+}
+
+// A channel whose stream was not read goes on where it is.
+func TestUnreadStreamIsAskedForAgain(t *testing.T) {
+	ways(t, func(s *scripted, c *Client) {
+		s.in <- came{1, &wire.Subbed{Channel: "a.b", Cursor: upTo(1)}}
+		sub := subscribe(t, c, "a.b", SubOptions{Via: "stream"})
+		<-s.out // hello
+		s.in <- came{1, msg("a.b", 2)}
+		s.in <- came{carrier.Control, &wire.Unsubbed{Channel: "a.b", Code: wire.CodeSlow}}
+		s.in <- came{1, msg("a.b", 3)} // read before the reset: it comes again
+		ask, ok := (<-s.out).(*wire.Sub)
+		if !ok || ask.Via != "stream" || ticked(ask.Cursor) != upTo(2) {
+			t.Fatalf("asked %+v", ask)
+		}
+		s.in <- came{2, &wire.Subbed{Ref: ask.Ref, Channel: "a.b", Cursor: upTo(2), Recovered: true}}
+		s.in <- came{2, msg("a.b", 3)}
+		gets(t, sub, 2, 3)
 	})
 }

@@ -22,8 +22,7 @@ import (
 // switchable is a socket that can be cut off: what it sends and gets vanishes.
 type switchable struct {
 	net.PacketConn
-	off  *atomic.Bool
-	lose func([]byte) bool // of what it gets; nil: nothing
+	off *atomic.Bool
 }
 
 func (s switchable) SetReadBuffer(int) error  { return nil }
@@ -39,7 +38,7 @@ func (s switchable) WriteTo(b []byte, a net.Addr) (int, error) {
 func (s switchable) ReadFrom(b []byte) (int, net.Addr, error) {
 	for {
 		n, a, err := s.PacketConn.ReadFrom(b)
-		if err != nil || !s.off.Load() && (s.lose == nil || !s.lose(b[:n])) {
+		if err != nil || !s.off.Load() {
 			return n, a, err
 		}
 	}
@@ -80,7 +79,7 @@ func (r *rig) dialer() *wt.Dialer {
 			if r.each != nil {
 				off = r.each()
 			}
-			return switchable{PacketConn: r.relay.Socket(), off: off}, nil
+			return switchable{r.relay.Socket(), off}, nil
 		},
 		Resolve: func(context.Context, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}, nil

@@ -142,9 +142,11 @@ func (s *session) streams() {
 			return
 		}
 		s.tasks.Go(func() {
-			if s.read(from, way) != io.EOF { // ended in the middle of a message: no way to go on
-				s.wt.CloseWithError(0, "")
+			err := s.read(from, way)
+			if _, reset := errors.AsType[*webtransport.StreamError](err); reset || err == io.EOF {
+				return // the control stream tells what becomes of its channel
 			}
+			s.wt.CloseWithError(0, "") // a relay that breaks the rules
 		})
 	}
 }

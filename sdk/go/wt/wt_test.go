@@ -255,6 +255,96 @@ func TestLostDatagramsAreTold(t *testing.T) {
 	})
 }
 
+// What is lost before the first datagram that comes is told too: of a channel that
+// is asked for, of one that its namespace makes lossy, and behind a cursor.
+func TestLostFirstDatagramsAreTold(t *testing.T) {
+	lossy := func(c *relay.Config) {
+		o := c.Namespaces["*"]
+		o.Lossy, o.Wide = true, false
+		c.Namespaces["gps"] = o
+	}
+	for _, first := range []int{0, 4} { // messages that the channel has had before
+		for name, via := range map[string]string{"a": "datagram", "gps.1": ""} {
+			virtual(t, lossy, func(t *testing.T, r *rig) {
+				o := r.options()
+				o.Transport = "wt"
+				c := r.client(o)
+				for n := range first {
+					r.publish(name, n)
+				}
+				lost := func(n int) {
+					synctest.Wait()
+					r.udp.Store(true)
+					for i := range n {
+						r.publish(name, first+i)
+					}
+					synctest.Wait()
+					r.udp.Store(false)
+				}
+				s := subscribe(t, c, name, chappe.SubOptions{Via: via})
+				lost(5)
+				r.publish(name, 9)
+				expect(t, s, gap(5), 9)
+				cursor := s.Cursor()
+				shut(c)
+
+				for n := 10; n < 13; n++ {
+					r.publish(name, n)
+				}
+				again := r.client(o)
+				s = subscribe(t, again, name, chappe.SubOptions{Via: via, Cursor: cursor})
+				expect(t, s, 10, 11, 12)
+				lost(2)
+				r.publish(name, 15)
+				expect(t, s, gap(2), 15)
+			})
+		}
+	}
+}
+
+type gap int
+
+// expect asserts what comes next: messages, and gaps of so many that datagrams lost.
+func expect(t *testing.T, s *chappe.Subscription, all ...any) {
+	t.Helper()
+	for i, want := range all {
+		e, err := s.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch e := e.(type) {
+		case *chappe.Gap:
+			if n, ok := want.(gap); !ok || e.Count != uint64(n) || e.Reason != "lossy" || !e.Local {
+				t.Fatalf("event %d: %+v instead of %v", i, e, want)
+			}
+		case *chappe.Message:
+			if n, ok := want.(int); !ok || string(e.Data) != fmt.Sprint(n) {
+				t.Fatalf("event %d: message %s instead of %v", i, e.Data, want)
+			}
+		}
+	}
+}
+
+// More channels that ask for a stream than there may be: a client that comes from a
+// WebSocket keeps all.
+func TestUpgradeOfManyStreams(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, r *rig) {
+		c := r.client(r.options())
+		var subs []*chappe.Subscription
+		for i := range 70 {
+			subs = append(subs, subscribe(t, c, fmt.Sprint("a.", i), chappe.SubOptions{Via: "stream"}))
+		}
+		time.Sleep(20 * time.Second)
+		if s := c.State(); s.Transport != "wt" {
+			t.Fatalf("%+v", s)
+		}
+		for i, s := range subs {
+			r.publish(s.Channel(), i)
+			takes(t, s, i, i)
+		}
+	})
+}
+
 // A grant comes on the control stream: it is not lost with the datagrams.
 func TestGrantIsNotLost(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, r *rig) {
