@@ -47,7 +47,7 @@ func (n *Network) Shape(delay time.Duration, lose func(toRelay bool) bool) {
 // SendPacket takes a packet. See simnet.Router.
 func (n *Network) SendPacket(p simnet.Packet) error {
 	n.mu.Lock()
-	if n.over || n.lose != nil && n.lose(p.To.String() == quicServer.String()) {
+	if n.over || n.lose != nil && n.lose(p.To.String() == QUIC.String()) {
 		n.mu.Unlock()
 		return nil
 	}

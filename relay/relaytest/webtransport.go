@@ -27,9 +27,10 @@ type datagrams struct {
 	close   func()
 }
 
-var (
-	quicServer = &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1).To4(), Port: 443} // as resolvers give it
+// QUIC is where the relay takes connections, as resolvers give it.
+var QUIC = &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1).To4(), Port: 443}
 
+var (
 	// pair is made once: it costs more than a test.
 	pair = sync.OnceValue(func() tls.Certificate {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -80,7 +81,7 @@ func (s *Server) dialWT(ctx context.Context, protocol string, head http.Header) 
 		QUICConfig:           &quic.Config{EnableDatagrams: true, EnableStreamResetPartialDelivery: true, MaxIdleTimeout: time.Minute},
 		ApplicationProtocols: []string{protocol},
 		DialAddr: func(ctx context.Context, _ string, c *tls.Config, q *quic.Config) (*quic.Conn, error) {
-			return tr.DialEarly(ctx, quicServer, c, q)
+			return tr.DialEarly(ctx, QUIC, c, q)
 		},
 	}
 	resp, session, err := d.Dial(ctx, "https://localhost/v1/wt", head)
@@ -104,11 +105,16 @@ func (s *Server) dialWT(ctx context.Context, protocol string, head http.Header) 
 // rules which a library keeps.
 func (s *Server) DialQUIC(ctx context.Context) (*quic.Conn, error) {
 	tr := &quic.Transport{Conn: s.Socket()}
-	s.t.Cleanup(func() {
+	end := sync.OnceFunc(func() {
 		tr.Close()
 		tr.Conn.Close()
 	})
-	return tr.Dial(ctx, quicServer, clientTLS, &quic.Config{EnableDatagrams: true, EnableStreamResetPartialDelivery: true, MaxIdleTimeout: time.Minute})
+	s.t.Cleanup(end)
+	conn, err := tr.Dial(ctx, QUIC, clientTLS, &quic.Config{EnableDatagrams: true, EnableStreamResetPartialDelivery: true, MaxIdleTimeout: time.Minute})
+	if err == nil {
+		context.AfterFunc(conn.Context(), end)
+	}
+	return conn, err
 }
 
 // clientTLS trusts a test's own certificate.
@@ -116,7 +122,7 @@ var clientTLS = &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", N
 
 func (s *Server) serveWT() {
 	s.quic.network = newNetwork()
-	pc := simnet.NewBlockingSimConn(quicServer, s.quic.network)
+	pc := simnet.NewBlockingSimConn(QUIC, s.quic.network)
 	server := s.WebTransport(&tls.Config{Certificates: []tls.Certificate{pair()}})
 	s.all.Go(func() {
 		if err := server.Serve(pc); err != nil {

@@ -262,6 +262,26 @@ func (h *Host) open(p Params) (*Session, *wire.CloseError) {
 	return s, nil
 }
 
+// Reserve takes room for a connection that may never have a session, until release
+// is called, once. It reports false where there is none.
+func (h *Host) Reserve(transport string, cost int) (release func(), ok bool) {
+	h.mu.Lock()
+	full := h.used+cost > h.cfg.Limits.Sessions
+	if !full {
+		h.used += cost
+	}
+	h.mu.Unlock()
+	if full {
+		h.cfg.Observer.Refused(transport, wire.CodeOverloaded)
+		return nil, false
+	}
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.used -= cost
+	}, true
+}
+
 // Delay draws when one client comes back: a random share of the window.
 func (h *Host) Delay() int64 {
 	w := uint64(h.Window().Milliseconds())

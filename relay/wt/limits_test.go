@@ -5,9 +5,9 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -125,38 +125,63 @@ func (r *raw) send(f wire.Frame) {
 }
 
 // A reason that is far too long, or a capsule that ends in the middle, ends the
-// client's own session, and nothing is kept of it.
+// client's own session, whose connection the relay then closes, and nothing is kept
+// of it.
 func TestCloseReasonsOfClients(t *testing.T) {
-	world(t, func(t *testing.T, s *relaytest.Server) {
-		healthy := dial(t, s)
-		until[*wire.Welcome](healthy)
-		for name, end := range map[string]func(r *raw){
-			"long": func(r *raw) {
-				r.capsule(closeCapsule, append([]byte{0, 0, 0, 9}, bytes.Repeat([]byte("long "), 20_000)...))
-			},
-			"short": func(r *raw) { r.capsule(closeCapsule, []byte{1}) },
-			"cut": func(r *raw) {
-				r.request.Write(quicvarint.Append(quicvarint.Append(nil, closeCapsule), 1<<40))
-				r.request.Close()
-			},
-		} {
-			r := dialRaw(t, s)
-			r.hello()
-			go end(r) // what is too long may not be read to its end
-			if _, err := io.Copy(io.Discard, r.control); err == nil {
-				t.Logf("%s: the control stream ended", name)
+	ends := map[string]func(r *raw){
+		"with a reason": func(r *raw) { r.capsule(closeCapsule, append([]byte{0, 0, 3, 0xe8}, "good night"...)) },
+		"a long reason": func(r *raw) { // what is too long may not be read to its end
+			go r.capsule(closeCapsule, append([]byte{0, 0, 0, 9}, bytes.Repeat([]byte("long "), 20_000)...))
+		},
+		"half a code": func(r *raw) { r.capsule(closeCapsule, []byte{1}) },
+		"cut": func(r *raw) {
+			r.request.Write(quicvarint.Append(quicvarint.Append(nil, closeCapsule), 1<<40))
+			r.request.Close()
+		},
+		"no capsule": func(r *raw) { r.request.Close() },
+		"reset":      func(r *raw) { r.request.CancelWrite(quic.StreamErrorCode(http3.ErrCodeRequestCanceled)) },
+	}
+	for name, end := range ends {
+		world(t, func(t *testing.T, s *relaytest.Server) {
+			healthy := dial(t, s)
+			until[*wire.Welcome](healthy)
+			turn := func() {
+				r := dialRaw(t, s)
+				r.hello()
+				if n := s.Clients(); n != 2 {
+					t.Fatalf("%s: %d sessions before", name, n)
+				}
+				end(r)
+				time.Sleep(time.Second)
+				if n := s.Clients(); n != 1 || r.conn.Context().Err() != nil {
+					t.Fatalf("%s: %d sessions, the connection: %v", name, n, r.conn.Context().Err())
+				}
+				time.Sleep(4 * time.Second)
+				if r.conn.Context().Err() == nil {
+					t.Fatalf("%s: the connection is still there", name)
+				}
 			}
-			r.conn.CloseWithError(0, "")
-		}
-		synctest.Wait()
-		if n := len(s.Connections()); n != 1 {
-			t.Errorf("%d sessions are left", n)
-		}
-		healthy.send(&wire.Sub{Ref: 1, Channel: "a.1"})
-		if until[*wire.Subbed](healthy) == nil {
-			t.Error("the healthy client is gone")
-		}
-	})
+			turn()
+			synctest.Wait()
+			before, heap := runtime.NumGoroutine(), live()
+			const n = 20
+			for range n {
+				turn()
+				healthy.send(&wire.Pong{})
+			}
+			synctest.Wait()
+			if after := runtime.NumGoroutine(); after > before {
+				t.Errorf("%s: %d goroutines, %d before", name, after, before)
+			}
+			if grown := live() - heap; grown > n*(64<<10) {
+				t.Errorf("%s: %d bytes more after %d sessions", name, grown, n)
+			}
+			healthy.send(&wire.Sub{Ref: 1, Channel: "a.1"})
+			if until[*wire.Subbed](healthy) == nil {
+				t.Errorf("%s: the healthy client is gone", name)
+			}
+		})
+	}
 }
 
 // A client opens no more streams than it is let, and those that it opens and

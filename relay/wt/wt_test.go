@@ -184,14 +184,15 @@ func TestBadInput(t *testing.T) {
 		healthy := dial(t, s, wire.Sub{Channel: "a.1"})
 		until[*wire.Subbed](healthy)
 		for name, c := range map[string]struct {
-			raw  []byte
-			code wire.CloseCode
+			raw    []byte
+			code   wire.CloseCode
+			reason wire.Code
 		}{
-			"a length over the limit": {binary.AppendUvarint(nil, 1<<40), wire.CloseTooBig},
-			"no length":               {[]byte(strings.Repeat("\xff", 12)), wire.CloseTooBig},
-			"an unknown frame":        {[]byte{2, 0x7f, 0}, wire.CloseBadFrame},
-			"a server's frame":        {[]byte{2, 0x23, 0}, wire.CloseBadFrame},
-			"nothing at all":          {nil, wire.CloseTimeout},
+			"a length over the limit": {binary.AppendUvarint(nil, 1<<40), wire.CloseTooBig, wire.CodeTooBig},
+			"no length":               {[]byte(strings.Repeat("\xff", 12)), wire.CloseTooBig, wire.CodeTooBig},
+			"an unknown frame":        {[]byte{2, 0x7f, 0}, wire.CloseBadFrame, wire.CodeBadFrame},
+			"a server's frame":        {[]byte{2, 0x23, 0}, wire.CloseBadFrame, wire.CodeBadFrame},
+			"nothing at all":          {nil, wire.CloseTimeout, wire.CodeTimeout},
 		} {
 			session, err := s.DialWT(t.Context(), "chappe.v1.bin")
 			if err != nil {
@@ -201,8 +202,12 @@ func TestBadInput(t *testing.T) {
 			control.Write(append([]byte{}, c.raw...))
 			_, err = session.AcceptStream(t.Context())
 			se, ok := errors.AsType[*webtransport.SessionError](err)
-			if !ok || !se.Remote || wire.CloseCode(se.ErrorCode) != c.code || se.Message == "" {
+			if !ok || !se.Remote || wire.CloseCode(se.ErrorCode) != c.code {
 				t.Errorf("%s: %v, want %d", name, err, c.code)
+				continue
+			}
+			if why, ok := wire.ParseReason(se.Message); !ok || why.Code != c.reason || why.Text == "" || len(se.Message) > 123 {
+				t.Errorf("%s: the reason is %s", name, se.Message)
 			}
 		}
 		for _, bad := range []wire.Sub{
@@ -222,39 +227,49 @@ func TestBadInput(t *testing.T) {
 
 var streams = flag.Int("streams", 10_000, "streams that TestStreamsDoNotLeak opens and closes")
 
-// Streams that are opened and closed leave nothing behind.
+// Streams that are opened and closed leave nothing behind, whoever closes them.
 func TestStreamsDoNotLeak(t *testing.T) {
-	n := *streams
-	world(t, func(t *testing.T, s *relaytest.Server) {
-		p := dial(t, s)
-		until[*wire.Welcome](p)
-		turn := func() {
-			p.send(&wire.Sub{Channel: "a.1", Via: "stream"})
-			own, err := p.session.AcceptUniStream(t.Context())
-			if err != nil {
-				t.Fatal(err)
+	ends := map[string]func(s *relaytest.Server, p *peer, own *webtransport.ReceiveStream){
+		"left by the client": func(_ *relaytest.Server, p *peer, _ *webtransport.ReceiveStream) { p.send(&wire.Unsub{Channel: "a.1"}) },
+		"taken by the relay": func(s *relaytest.Server, _ *peer, _ *webtransport.ReceiveStream) { s.Unsubscribe("", "a.1") },
+		"refused by the client": func(s *relaytest.Server, p *peer, own *webtransport.ReceiveStream) {
+			own.CancelRead(1)
+			synctest.Wait()
+			publish(t, s, "a.1", 1)
+			until[*wire.Unsubbed](p)
+		},
+	}
+	n := *streams / len(ends)
+	for name, end := range ends {
+		world(t, func(t *testing.T, s *relaytest.Server) {
+			publish(t, s, "a.1", 1000) // its history is full
+			p := dial(t, s)
+			until[*wire.Welcome](p)
+			turn := func() {
+				p.send(&wire.Sub{Channel: "a.1", Via: "stream"})
+				own, from, _ := p.own()
+				end(s, p, own)
+				from.each(func(wire.Frame) bool { return true })
 			}
-			p.send(&wire.Unsub{Channel: "a.1"})
-			messages(t, own, func(wire.Frame) bool { return true })
-		}
-		for range 50 {
-			turn()
-		}
-		synctest.Wait()
-		before, heap := runtime.NumGoroutine(), live()
-		for range n {
-			turn()
-		}
-		synctest.Wait()
-		if after := runtime.NumGoroutine(); after > before+5 {
-			t.Errorf("%d goroutines, %d before", after, before)
-		}
-		grown := live() - heap
-		t.Logf("%d streams: %d goroutines, %d before; %d bytes more", n, runtime.NumGoroutine(), before, grown)
-		if grown > min(int64(n)*256, 4<<20) {
-			t.Errorf("%d bytes more after %d streams", grown, n)
-		}
-	})
+			for range 100 {
+				turn()
+			}
+			synctest.Wait()
+			before, heap := runtime.NumGoroutine(), live()
+			for range n {
+				turn()
+			}
+			synctest.Wait()
+			grown := live() - heap
+			t.Logf("%s: %d streams: %d goroutines, %d before; %d bytes more", name, n, runtime.NumGoroutine(), before, grown)
+			if after := runtime.NumGoroutine(); after != before {
+				t.Errorf("%s: %d goroutines, %d before", name, after, before)
+			}
+			if grown > 128<<10 { // 40 bytes for each of 3,333 streams; a line alone is more
+				t.Errorf("%s: %d bytes more after %d streams", name, grown, n)
+			}
+		})
+	}
 }
 
 func live() int64 {
