@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
-	"github.com/quic-go/webtransport-go"
 
 	"github.com/chappe-relay/chappe/sdk/go/internal/carrier"
 )
@@ -95,21 +93,12 @@ func (d *Dialer) Dial(ctx context.Context, to carrier.Target) (carrier.Conn, err
 	if conf.ServerName == "" {
 		conf.ServerName = u.Hostname()
 	}
-	s := &session{heard: to.Heard, in: make(chan message), done: make(chan struct{})}
-	dialer := &webtransport.Transport{
-		TLSClientConfig: conf, ApplicationProtocols: []string{to.Protocol},
-		QUICConfig: quicConfig(d.tokens),
-		DialAddr: func(ctx context.Context, _ string, t *tls.Config, q *quic.Config) (*quic.Conn, error) {
-			return s.race(ctx, d, addrs, t, q)
-		},
-	}
-	defer dialer.Close()
-	_, s.wt, err = dialer.Dial(ctx, to.URL, http.Header{"User-Agent": {to.Agent}})
-	if err != nil {
-		s.release()
+	s := newSession(d, to.Heard)
+	if s.quic, err = s.race(ctx, addrs, conf, quicConfig(d.tokens)); err != nil {
+		s.Abort()
 		return nil, err
 	}
-	if err := s.begin(ctx, to.Protocol); err != nil {
+	if err := s.begin(to); err != nil {
 		s.Abort()
 		return nil, err
 	}
@@ -150,8 +139,8 @@ func (d *Dialer) lookup(ctx context.Context, u *url.URL) ([]net.Addr, error) {
 
 // race dials the addresses, each a little after the one before. A socket hears
 // nothing of a port that is closed or of a family that leads nowhere.
-func (s *session) race(ctx context.Context, d *Dialer, addrs []net.Addr, t *tls.Config, q *quic.Config) (*quic.Conn, error) {
-	path, err := s.open(d)
+func (s *session) race(ctx context.Context, addrs []net.Addr, t *tls.Config, q *quic.Config) (*quic.Conn, error) {
+	path, err := s.open()
 	if err != nil {
 		return nil, err
 	}
@@ -176,15 +165,9 @@ func (s *session) race(ctx context.Context, d *Dialer, addrs []net.Addr, t *tls.
 			addrs = addrs[1:]
 			running++
 			go func() {
-				conn, err := path.DialEarly(ctx, addr, t, q)
-				if err == nil {
-					// An early connection is a promise. Nothing is lost by waiting for the
-					// answer: webtransport-go sends no request before, lest it be replayed.
-					first := conn
-					if conn, err = first.NextConnection(ctx); err != nil {
-						first.CloseWithError(0, "")
-					}
-				}
+				// Nothing is sent early: the relay, to which it may be replayed, would do
+				// nothing of it before the handshake is complete. It resumes all the same.
+				conn, err := path.Dial(ctx, addr, t, q)
 				results <- result{conn, err}
 			}()
 			next.Reset(nextAddr)
@@ -197,7 +180,6 @@ func (s *session) race(ctx context.Context, d *Dialer, addrs []net.Addr, t *tls.
 						late.conn.CloseWithError(0, "")
 					}
 				}
-				s.quic = r.conn
 				return r.conn, nil
 			}
 			last = r.err

@@ -8,10 +8,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
 	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+	"github.com/quic-go/quic-go/quicvarint"
 	"github.com/quic-go/webtransport-go"
 
 	"github.com/chappe-relay/chappe/relay/wire"
@@ -19,8 +22,9 @@ import (
 )
 
 const (
-	maxFrame = 16 << 20        // of a message, as on a WebSocket
-	farewell = 1 * time.Second // the reason for a close comes behind the end of the stream
+	maxFrame   = 16 << 20        // of a message, as on a WebSocket
+	farewell   = 1 * time.Second // the reason for a close comes behind the end of the stream
+	streamType = 0x41            // of a bidirectional stream of a session (draft-ietf-webtrans-http3 §4.3)
 )
 
 // session is one connection to a relay. A goroutine per stream reads whole
@@ -30,9 +34,10 @@ type session struct {
 	// Immutable after begin.
 	heard   func()
 	dialer  *Dialer
-	wt      *webtransport.Session
 	quic    *quic.Conn
-	control *webtransport.Stream
+	control *quic.Stream
+	ctx     context.Context // until the session is over
+	cancel  context.CancelFunc
 
 	in    chan message
 	done  chan struct{} // closed when err is set: the control stream has ended
@@ -40,10 +45,14 @@ type session struct {
 	tasks sync.WaitGroup
 	once  sync.Once
 
+	up  chan struct{} // closed when wt or bad is set: the relay has answered
+	wt  *webtransport.Session
+	bad error
+
 	mu    sync.Mutex
 	paths []*path // the last one is in use
 	over  bool
-	out   []byte // scratch of the writer
+	out   []byte // scratch of the writer; not nil when it has written
 }
 
 type message struct {
@@ -57,40 +66,86 @@ type path struct {
 	socket net.PacketConn
 }
 
+func newSession(d *Dialer, heard func()) *session {
+	s := &session{heard: heard, dialer: d, in: make(chan message), done: make(chan struct{}), up: make(chan struct{})}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
 // open adds a socket.
-func (s *session) open(d *Dialer) (*path, error) {
+func (s *session) open() (*path, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over || len(s.paths) == maxPaths {
 		return nil, errors.New("no further socket for this connection")
 	}
-	pc, err := d.Listen()
+	pc, err := s.dialer.Listen()
 	if err != nil {
 		return nil, fmt.Errorf("socket for WebTransport: %w", err)
 	}
 	p := &path{&quic.Transport{Conn: pc}, pc}
-	s.dialer = d
 	s.paths = append(s.paths, p)
 	return p, nil
 }
 
-// begin opens the control stream and starts to read.
-func (s *session) begin(ctx context.Context, protocol string) error {
-	if got := s.wt.SessionState().ApplicationProtocol; got != protocol {
-		return fmt.Errorf("the relay does not speak %s over WebTransport", protocol)
-	}
-	control, err := s.wt.OpenStreamSync(ctx)
+// The first two streams of a connection.
+const (
+	controlID = 0
+	connectID = 4 // and so the session's (draft-ietf-webtrans-http3 §2)
+)
+
+// begin opens the control stream and the session, and starts to read. The first
+// message goes out beside CONNECT and not behind its answer, which saves a round
+// trip. The draft has a client wait for the relay's SETTINGS: those of a server that
+// is no relay would end the connection, which is of no use then anyway.
+func (s *session) begin(to carrier.Target) error {
+	control, err := s.quic.OpenStream()
 	if err != nil {
 		return fmt.Errorf("control stream: %w", err)
 	}
+	if control.StreamID() != controlID {
+		return fmt.Errorf("the control stream is stream %d", control.StreamID())
+	}
 	s.control = control
+	s.tasks.Go(func() { s.connect(to) })
 	s.tasks.Go(func() {
 		s.err = s.reason(s.read(control, carrier.Control))
 		close(s.done)
 	})
-	s.tasks.Go(s.streams)
-	s.tasks.Go(s.datagrams)
 	return nil
+}
+
+// connect asks for the session, and reads what comes beside the control stream.
+func (s *session) connect(to carrier.Target) {
+	s.wt, s.bad = s.ask(to)
+	close(s.up)
+	if s.bad != nil {
+		s.quic.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "")
+		return
+	}
+	context.AfterFunc(s.wt.Context(), func() {
+		s.control.SetReadDeadline(time.Now().Add(farewell)) // what is here is read
+		s.cancel()
+	})
+	s.tasks.Go(s.streams)
+	s.datagrams()
+}
+
+func (s *session) ask(to carrier.Target) (*webtransport.Session, error) {
+	tr := &webtransport.Transport{ApplicationProtocols: []string{to.Protocol}}
+	client, err := tr.NewClientConn(s.quic)
+	if err != nil {
+		return nil, err
+	}
+	_, wt, err := client.Dial(s.ctx, to.URL, http.Header{"User-Agent": {to.Agent}})
+	if err != nil {
+		return nil, err
+	}
+	if got := wt.SessionState().ApplicationProtocol; got != to.Protocol {
+		wt.CloseWithError(0, "")
+		return nil, fmt.Errorf("the relay does not speak %s over WebTransport", to.Protocol)
+	}
+	return wt, nil
 }
 
 // read hands on the messages of a stream: uint length, then the message
@@ -114,8 +169,8 @@ func (s *session) read(from io.Reader, way carrier.Way) error {
 		}
 		select {
 		case s.in <- message{data, way}:
-		case <-s.wt.Context().Done():
-			return context.Cause(s.wt.Context())
+		case <-s.ctx.Done():
+			return context.Cause(s.ctx)
 		}
 	}
 }
@@ -160,7 +215,7 @@ func (s *session) datagrams() {
 		s.heard()
 		select {
 		case s.in <- message{data, carrier.Datagram}:
-		case <-s.wt.Context().Done():
+		case <-s.ctx.Done():
 			return
 		}
 	}
@@ -168,6 +223,10 @@ func (s *session) datagrams() {
 
 // reason finds how the session ended, when its control stream has.
 func (s *session) reason(err error) error {
+	<-s.up
+	if s.bad != nil {
+		return s.bad
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
 	if _, told := s.wt.AcceptStream(ctx); told != nil && ctx.Err() == nil {
@@ -193,7 +252,12 @@ func (s *session) Read(ctx context.Context) ([]byte, carrier.Way, error) {
 
 // Write implements carrier.Conn.
 func (s *session) Write(ctx context.Context, b []byte) error {
-	s.out = append(binary.AppendUvarint(s.out[:0], uint64(len(b))), b...)
+	first := s.out == nil
+	s.out = s.out[:0]
+	if first { // which stream it is, and whose
+		s.out = quicvarint.Append(quicvarint.Append(s.out, streamType), connectID)
+	}
+	s.out = append(binary.AppendUvarint(s.out, uint64(len(b))), b...)
 	defer context.AfterFunc(ctx, func() { s.control.SetWriteDeadline(time.Now()) })()
 	_, err := s.control.Write(s.out)
 	return err
@@ -207,7 +271,14 @@ func (s *session) Abort() { s.end(0) }
 
 func (s *session) end(code uint32) {
 	s.once.Do(func() {
-		s.wt.CloseWithError(webtransport.SessionErrorCode(code), "")
+		select {
+		case <-s.up:
+			if s.wt != nil {
+				s.wt.CloseWithError(webtransport.SessionErrorCode(code), "")
+			}
+		default:
+		}
+		s.cancel()
 		s.release()
 		s.tasks.Wait()
 	})
@@ -231,7 +302,7 @@ func (s *session) release() {
 // Migrate implements carrier.Migrator: the connection moves to a new socket, and
 // so to the address and the route that the system gives it now (RFC 9000 §9).
 func (s *session) Migrate(ctx context.Context) error {
-	p, err := s.open(s.dialer)
+	p, err := s.open()
 	if err != nil {
 		return err
 	}

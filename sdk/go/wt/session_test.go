@@ -112,8 +112,8 @@ func exchange(t *testing.T, conn carrier.Conn, f wire.Frame, wanted func(wire.Fr
 
 func acked(f wire.Frame) bool { _, ok := f.(*wire.Ack); return ok }
 
-// A second connection resumes the session of the first, and the relay takes early
-// data. A relay that has forgotten its ticket keys is reached all the same.
+// A second connection resumes the TLS session of the first. A relay that has
+// forgotten its ticket keys is reached all the same.
 func TestResumes(t *testing.T) {
 	url, conf := quicRelay(t)
 	d := new(Dialer)
@@ -121,21 +121,21 @@ func TestResumes(t *testing.T) {
 	cache := tickets{d.tickets, make(chan struct{}, 16)}
 	d.tickets = cache
 	first := greeted(t, d, url, conf)
-	if first.quic.ConnectionState().Used0RTT {
-		t.Error("early data without a ticket")
+	if first.quic.ConnectionState().TLS.DidResume {
+		t.Error("resumed from nothing")
 	}
 	<-cache.put
 	second := greeted(t, d, url, conf)
-	if s := second.quic.ConnectionState(); !s.Used0RTT || !s.TLS.DidResume {
-		t.Errorf("0-RTT %v, resumed %v", s.Used0RTT, s.TLS.DidResume)
+	if s := second.quic.ConnectionState(); s.Used0RTT || !s.TLS.DidResume {
+		t.Errorf("early data %v, resumed %v", s.Used0RTT, s.TLS.DidResume)
 	}
 	exchange(t, second, &wire.Pub{Ref: 1, Channel: "a", Data: []byte("x")}, acked)
 
 	// The same name, but another relay: its keys are others.
 	other, otherConf := quicRelay(t)
 	third := greeted(t, d, other, otherConf)
-	if third.quic.ConnectionState().Used0RTT {
-		t.Error("early data with another's ticket")
+	if third.quic.ConnectionState().TLS.DidResume {
+		t.Error("resumed with another's ticket")
 	}
 	exchange(t, third, &wire.Pub{Ref: 1, Channel: "a", Data: []byte("x")}, acked)
 }
@@ -175,7 +175,7 @@ func TestTriesAllAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dead.Close() // open, and nobody reads
-	s := &session{heard: func() {}, in: make(chan message), done: make(chan struct{})}
+	s := newSession(d, func() {})
 	d.once.Do(d.init)
 	conf = conf.Clone()
 	conf.NextProtos, conf.ServerName = []string{"h3"}, "127.0.0.1"
@@ -185,7 +185,7 @@ func TestTriesAllAddresses(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	conn, err := s.race(ctx, d, []net.Addr{dead.LocalAddr(), to}, conf, quicConfig(nil))
+	conn, err := s.race(ctx, []net.Addr{dead.LocalAddr(), to}, conf, quicConfig(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

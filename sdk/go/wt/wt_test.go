@@ -1,6 +1,7 @@
 package wt_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,7 +11,9 @@ import (
 	"time"
 
 	"github.com/chappe-relay/chappe/relay"
+	"github.com/chappe-relay/chappe/relay/wire"
 	chappe "github.com/chappe-relay/chappe/sdk/go"
+	"github.com/chappe-relay/chappe/sdk/go/internal/carrier"
 )
 
 // virtual runs f in virtual time; it fails when a goroutine is left behind.
@@ -391,6 +394,83 @@ func TestDrain(t *testing.T) {
 		}
 		if s.Err() != nil {
 			t.Errorf("the subscription ended: %v", s.Err())
+		}
+	})
+}
+
+// A stream that the relay gives up ends alone: what else the connection carries goes on.
+func TestResetStreamEndsAlone(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, r *rig) {
+		conn, err := r.dialer().Dial(t.Context(), carrier.Target{URL: "https://localhost/v1/wt", Protocol: "chappe.v1.bin",
+			TLS: &tls.Config{InsecureSkipVerify: true}, Heard: func() {}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Abort()
+		say := func(f wire.Frame) {
+			if err := conn.Write(t.Context(), wire.AppendBinary(nil, f)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		hear := func(wanted func(wire.Frame) bool) {
+			for {
+				b, _, err := conn.Read(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				frames, err := wire.DecodeBinary(b, wire.FromServer)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, f := range frames {
+					if wanted(f) {
+						return
+					}
+				}
+			}
+		}
+		say(&wire.Hello{Version: 1, Subs: []wire.Sub{{Channel: "a", Via: "stream"}}})
+		hear(func(f wire.Frame) bool { _, ok := f.(*wire.Subbed); return ok })
+		for range 40 {
+			if _, _, err := r.relay.Publish("a", relay.Message{Data: make([]byte, 60_000)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 5 { // 25 s in which nothing is read
+			time.Sleep(5 * time.Second)
+			say(&wire.Pong{})
+		}
+		hear(func(f wire.Frame) bool {
+			u, ok := f.(*wire.Unsubbed)
+			if ok && (u.Channel != "a" || u.Code != wire.CodeSlow) {
+				t.Errorf("%+v", u)
+			}
+			return ok
+		})
+		for ref := range uint32(3) { // by the second at the latest the stream is read to its end
+			say(&wire.Pub{Ref: ref + 1, Channel: "b", Data: []byte("x")})
+			hear(func(f wire.Frame) bool { ack, ok := f.(*wire.Ack); return ok && ack.Ref == ref+1 })
+			time.Sleep(time.Second)
+		}
+	})
+}
+
+// A client is served after two round trips, the first time as well as when it
+// comes back: one for the handshake, and one for CONNECT and hello together.
+func TestTwoRoundTrips(t *testing.T) {
+	const far = 50 * time.Millisecond
+	virtual(t, nil, func(t *testing.T, r *rig) {
+		r.relay.Network().Shape(far, nil)
+		o := r.options()
+		o.Transport = "wt"
+		for range 2 { // the second one resumes: they share a Dialer
+			c := r.client(o)
+			began := time.Now()
+			subscribe(t, c, "a", chappe.SubOptions{})
+			if took := time.Since(began); took < 4*far || took > 4*far+far/2 {
+				t.Errorf("served after %v, with %v for a round trip", took, 2*far)
+			}
+			shut(c)
 		}
 	})
 }
