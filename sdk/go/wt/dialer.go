@@ -21,7 +21,7 @@ const (
 	idle      = 60 * time.Second       // QUIC's own; the relay's pings are more frequent
 	nextAddr  = 250 * time.Millisecond // head start of one address over the next (RFC 8305 §5)
 	migration = 5 * time.Second        // for a new path to answer
-	maxPaths  = 3                      // of one connection: a relay's quic-go runs out of connection ids then
+	maxPaths  = 3                      // of one connection: quic-go v0.64.1 is out of connection ids then
 	maxWays   = 64                     // streams of channels, as many as a relay opens
 	window    = 512 << 10              // received and not yet read, per stream
 	windowAll = 2 << 20
