@@ -23,6 +23,7 @@ type join struct {
 	*mesh.Mesh
 	relay   *relay.Relay
 	control *control.Store
+	shared  *regional // nil: no TLS
 	keep    *keep
 	region  string
 	version string // of the software
@@ -115,6 +116,7 @@ func (j *join) configure(c *relay.Config) {
 const (
 	topicControl  = "control"
 	topicPresence = "presence"
+	topicRegional = "regional"
 )
 
 // notes is the bus of what all nodes hold a part of.
@@ -136,6 +138,10 @@ func (j *join) noted(from mesh.Member, topic string, body []byte) {
 		err = j.control.Receive(from.Region, from.Node, from.Origin, body)
 	case topicPresence:
 		err = j.relay.Presence().Receive(from.Region, from.Origin, body)
+	case topicRegional:
+		if j.shared != nil {
+			err = j.shared.noted(from, body)
+		}
 	default:
 		if j.keep != nil {
 			j.keep.OnNote(from, j.region, topic, body)

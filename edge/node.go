@@ -182,7 +182,7 @@ func (n *Node) Run(ctx context.Context) error {
 		proxies = n.o.Config.Proxies()
 	}
 	serve("clients", client, &acceptor{Listener: n.client, proxies: proxies, tls: n.secure != nil})
-	running.Go(func() { n.secure.run(inner, n.o.Logger) })
+	running.Go(func() { n.secure.run(inner) })
 	running.Go(func() {
 		if err := n.secure.serve(); err != nil {
 			failed <- err

@@ -47,6 +47,7 @@ func New(o Options) (*Node, error) {
 		g.close()
 		return nil, err
 	}
+	s.join(j)
 	j.configure(&cfg)
 	k, err := openKeep(o, registry, cfg.Namespaces, j)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"log/slog"
 	"net"
 	"path/filepath"
 	"time"
@@ -19,7 +18,7 @@ import (
 type secure struct {
 	inner  *tls.Config // of each handshake; its ticket keys change
 	tls    *tls.Config // what servers are given
-	secret []byte      // shared by the nodes of a region
+	shared *regional
 	dev    *certs.Dev
 	wanted bool // WebTransport
 
@@ -30,7 +29,7 @@ type secure struct {
 // newSecure finds the certificates; nil without TLS.
 func newSecure(o Options) (*secure, error) {
 	t := &o.Config.Client.TLS
-	s := &secure{wanted: t.WebTransport, secret: []byte(o.Config.Auth.Secret.Reveal())}
+	s := &secure{wanted: t.WebTransport}
 	var source certs.Source
 	var err error
 	switch {
@@ -47,9 +46,25 @@ func newSecure(o Options) (*secure, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client.tls: %w", err)
 	}
-	s.inner = certs.Config(source)
+	s.inner = certs.Config(source, t.TLS12)
 	s.tls = certs.Following(s.inner)
-	return s, certs.Tickets(s.inner, s.secret, time.Now())
+	if s.shared, err = openRegional(o); err != nil {
+		return nil, err
+	}
+	s.seal(s.shared.tickets())
+	return s, nil
+}
+
+// seal puts session ticket keys in force.
+func (s *secure) seal(own certs.TicketKey, others []certs.TicketKey) {
+	certs.SetTickets(s.inner, own, others)
+}
+
+// join is told of the mesh, through which the nodes of a region share the keys.
+func (s *secure) join(j *join) {
+	if s != nil && j != nil {
+		s.shared.mesh, j.shared = j.Mesh, s.shared
+	}
 }
 
 func (s *secure) quic() bool { return s != nil && s.wanted }
@@ -105,21 +120,9 @@ func (s *secure) close() {
 	}
 }
 
-// run keeps the session ticket keys of the hour in force until ctx ends.
-func (s *secure) run(ctx context.Context, logger *slog.Logger) {
-	if s == nil {
-		return
-	}
-	t := time.NewTicker(10 * time.Minute)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-t.C:
-			if err := certs.Tickets(s.inner, s.secret, now); err != nil {
-				logger.Error("session ticket keys stay the old ones", "err", err)
-			}
-		}
+// run keeps what the region shares until ctx ends.
+func (s *secure) run(ctx context.Context) {
+	if s != nil {
+		s.shared.run(ctx, s.seal)
 	}
 }

@@ -4,11 +4,11 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,15 +20,14 @@ import (
 )
 
 // secureNode runs a node with TLS and WebTransport, and returns its port.
-func secureNode(t *testing.T, secret string) string {
+func secureNode(t *testing.T) string {
 	t.Helper()
-	text := fmt.Sprintf(`
+	text := `
 client: {listen: "127.0.0.1:0"}
 admin: {listen: "127.0.0.1:0"}
 drain: {deadline: 0s}
-auth: {secret: %q}
 namespaces: {"*": {anonymous: [all]}}
-`, secret)
+`
 	c, err := config.Load(config.Source{Path: "node.yaml", ReadFile: func(string) ([]byte, error) { return []byte(text), nil },
 		Getenv: func(string) string { return "" }})
 	if err != nil {
@@ -65,18 +64,24 @@ func (k kept) Put(key string, s *tls.ClientSessionState) {
 
 func newKept() kept { return kept{tls.NewLRUClientSessionCache(8), make(chan struct{}, 16)} }
 
-const (
-	secretOfARegion = "0123456789abcdef0123456789abcdef"
-	secretOfAnother = "fedcba9876543210fedcba9876543210"
-)
+// secureRegions starts a region of one node and another of two, whose nodes have
+// each other's session ticket keys when it returns.
+func secureRegions(t *testing.T) (stranger, first, second *region) {
+	t.Helper()
+	stranger, first, second, _ = twoRegions(t, func(r *region) { r.o.DevTLS = true })
+	for _, r := range []*region{first, second} {
+		r.eventually("the keys of the region are known", func() bool { return len(r.node.secure.shared.store.All(kindTicket)) == 2 })
+	}
+	return stranger, first, second
+}
 
 // A TLS session begun at one node of a region is taken up at another, and at none
-// of another region.
+// of another region, whose secret is the same.
 func TestTLSIsResumedInTheRegion(t *testing.T) {
-	first, second, stranger := secureNode(t, secretOfARegion), secureNode(t, secretOfARegion), secureNode(t, secretOfAnother)
+	stranger, first, second := secureRegions(t)
 	cache := newKept()
-	resumed := func(addr string) bool {
-		c, err := tls.Dial("tcp", addr, &tls.Config{ServerName: "localhost", InsecureSkipVerify: true, ClientSessionCache: cache})
+	resumed := func(r *region) bool {
+		c, err := tls.Dial("tcp", r.node.ClientAddr().String(), &tls.Config{ServerName: "localhost", InsecureSkipVerify: true, ClientSessionCache: cache})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,45 +95,80 @@ func TestTLSIsResumedInTheRegion(t *testing.T) {
 	if resumed(first) {
 		t.Error("resumed from nothing")
 	}
-	if !resumed(second) {
-		t.Error("not resumed at another node of the region")
+	second.eventually("a session of the first node is resumed at the second", func() bool { return resumed(second) })
+	if !resumed(first) {
+		t.Error("a session of the second node is not resumed at the first")
 	}
+	if resumed(stranger) {
+		t.Error("resumed in another region")
+	}
+	if n := len(stranger.node.secure.shared.store.All(kindTicket)); n != 1 {
+		t.Errorf("a node of another region has %d keys", n)
+	}
+}
+
+// The same over QUIC (RFC 9001 §4.5).
+func TestQUICIsResumedInTheRegion(t *testing.T) {
+	stranger, first, second := secureRegions(t)
+	cache := newKept()
+	conf := &tls.Config{ServerName: "localhost", InsecureSkipVerify: true, NextProtos: []string{"h3"}, ClientSessionCache: cache}
+	resumed := func(r *region) bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		c, err := quic.DialAddr(ctx, r.node.ClientAddr().String(), conf, &quic.Config{EnableDatagrams: true, EnableStreamResetPartialDelivery: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.CloseWithError(0, "")
+		<-cache.put
+		return c.ConnectionState().TLS.DidResume
+	}
+	if resumed(first) {
+		t.Error("resumed from nothing")
+	}
+	second.eventually("a session of the first node is resumed at the second", func() bool { return resumed(second) })
 	if resumed(stranger) {
 		t.Error("resumed in another region")
 	}
 }
 
-// The same over QUIC (RFC 9001 §4.5), with early data (§4.6).
-func TestQUICIsResumedInTheRegion(t *testing.T) {
-	first, second, stranger := secureNode(t, secretOfARegion), secureNode(t, secretOfARegion), secureNode(t, secretOfAnother)
-	cache := newKept()
-	conf := &tls.Config{ServerName: "localhost", InsecureSkipVerify: true, NextProtos: []string{"h3"}, ClientSessionCache: cache}
-	dial := func(addr string, ticket bool) quic.ConnectionState {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		c, err := quic.DialAddrEarly(ctx, addr, conf, &quic.Config{EnableDatagrams: true, EnableStreamResetPartialDelivery: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.CloseWithError(0, "")
-		select {
-		case <-c.HandshakeComplete():
-		case <-c.Context().Done():
-			t.Fatal(context.Cause(c.Context()))
-		}
-		if ticket {
-			<-cache.put
-		}
-		return c.ConnectionState()
+// Keys are random, change every hour, and are gone after three: what was sealed
+// before is safe from whoever takes the process over then.
+func TestTicketKeysPass(t *testing.T) {
+	now := time.Now()
+	o := options(0)
+	o.Clock = func() time.Time { return now }
+	r, err := openRegional(o)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if s := dial(first, true); s.TLS.DidResume {
-		t.Error("resumed from nothing")
+	first, others := r.tickets()
+	if len(others) != 0 {
+		t.Fatalf("%d keys of others", len(others))
 	}
-	if s := dial(second, true); !s.TLS.DidResume || !s.Used0RTT {
-		t.Errorf("at another node of the region: resumed %v, early data %v", s.TLS.DidResume, s.Used0RTT)
+	now = now.Add(59 * time.Minute)
+	if own, _ := r.tickets(); own != first {
+		t.Error("another key within the hour")
 	}
-	if s := dial(stranger, false); s.TLS.DidResume || s.Used0RTT {
-		t.Errorf("in another region: resumed %v, early data %v", s.TLS.DidResume, s.Used0RTT)
+	now = now.Add(time.Minute)
+	second, others := r.tickets()
+	if second == first || len(others) != 1 || others[0] != first {
+		t.Errorf("after an hour: new %v, %d others", second != first, len(others))
+	}
+	now = now.Add(time.Hour)
+	if _, others := r.tickets(); len(others) != 2 || others[0] != second || others[1] != first {
+		t.Errorf("after two hours: %d others", len(others))
+	}
+	now = now.Add(time.Hour)
+	if _, others := r.tickets(); len(others) != 2 || slices.Contains(others, first) {
+		t.Errorf("after three hours: %d others", len(others))
+	}
+	again, err := openRegional(o) // with the same secrets in its configuration
+	if err != nil {
+		t.Fatal(err)
+	}
+	if own, others := again.tickets(); len(others) != 0 || own == first || own == second {
+		t.Error("keys outlive their process")
 	}
 }
 
@@ -136,7 +176,7 @@ func TestQUICIsResumedInTheRegion(t *testing.T) {
 // told that WebSockets could come over it (RFC 8441 §3): they take that for a
 // promise.
 func TestHTTP2WithoutExtendedConnect(t *testing.T) {
-	addr := secureNode(t, secretOfARegion)
+	addr := secureNode(t)
 	c, err := tls.Dial("tcp", addr, &tls.Config{ServerName: "localhost", InsecureSkipVerify: true, NextProtos: []string{"h2", "http/1.1"}})
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +205,7 @@ func TestHTTP2WithoutExtendedConnect(t *testing.T) {
 
 // Ten streams on one connection: with HTTP/1.1 a browser stops at six.
 func TestSSEOverHTTP2(t *testing.T) {
-	addr := secureNode(t, secretOfARegion)
+	addr := secureNode(t)
 	dials := 0
 	client := http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {

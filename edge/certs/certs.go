@@ -7,12 +7,8 @@
 package certs
 
 import (
-	"crypto/hkdf"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/binary"
-	"fmt"
-	"time"
+	"slices"
 )
 
 // Source gives the certificate of a handshake.
@@ -20,13 +16,16 @@ type Source interface {
 	GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 }
 
-// Config returns the TLS configuration of a listener: TLS 1.2 and up, and the
-// protocols of the source (ACME has one of its own) behind h2 and http/1.1.
-func Config(s Source) *tls.Config {
+// Config returns the TLS configuration of a listener: TLS 1.3, with old also 1.2,
+// and the protocols of the source (ACME has one of its own) behind h2 and http/1.1.
+func Config(s Source, old bool) *tls.Config {
 	c := &tls.Config{
-		MinVersion:     tls.VersionTLS12,
+		MinVersion:     tls.VersionTLS13,
 		GetCertificate: s.GetCertificate,
 		NextProtos:     []string{"h2", "http/1.1"},
+	}
+	if old {
+		c.MinVersion = tls.VersionTLS12
 	}
 	if a, ok := s.(*ACME); ok {
 		c.NextProtos = append(c.NextProtos, a.protocols()...)
@@ -35,36 +34,18 @@ func Config(s Source) *tls.Config {
 }
 
 // Following returns a configuration that servers may clone, as they do: each
-// handshake uses c itself, whose ticket keys change.
+// handshake uses c itself, whose ticket keys change. One of TLS 1.2 gets no ticket:
+// such a ticket holds the key of the session itself (RFC 5077 §4), and who opens it
+// later reads all that was said.
 func Following(c *tls.Config) *tls.Config {
+	old := c.Clone()
+	old.SessionTicketsDisabled = true
 	out := c.Clone()
-	out.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return c, nil }
-	return out
-}
-
-// period is how long one session ticket key seals; it opens for two more.
-const period = time.Hour
-
-// Tickets gives a configuration the session ticket keys of this hour and the two
-// before (RFC 8446 §4.6.1), made from a secret: the nodes that share the secret
-// take up one another's sessions and need to say nothing to each other. Call it
-// again within the hour. It is safe while the configuration is in use.
-func Tickets(c *tls.Config, secret []byte, now time.Time) error {
-	if len(secret) == 0 {
-		return nil // the library's own keys, of this process alone
-	}
-	hour := now.Unix() / int64(period/time.Second)
-	keys := make([][32]byte, 0, 4)
-	// The next hour's opens too: another node's clock may be ahead.
-	for _, h := range []int64{hour, hour - 1, hour - 2, hour + 1} {
-		var info [8]byte
-		binary.BigEndian.PutUint64(info[:], uint64(h))
-		key, err := hkdf.Key(sha256.New, secret, nil, "chappe tls ticket v1 "+string(info[:]), 32)
-		if err != nil {
-			return fmt.Errorf("session ticket key: %w", err)
+	out.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		if slices.Contains(h.SupportedVersions, tls.VersionTLS13) {
+			return c, nil
 		}
-		keys = append(keys, [32]byte(key))
+		return old, nil
 	}
-	c.SetSessionTicketKeys(keys)
-	return nil
+	return out
 }

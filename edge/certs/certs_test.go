@@ -103,20 +103,16 @@ func TestFilesAreReadAnewWhenTheyChange(t *testing.T) {
 	}
 }
 
-// A session begun at one node is taken up at another that has the same secret,
-// also when its clock is a little behind.
+// A session begun at one node is taken up at another that has its key.
 func TestTicketsAreGoodAtAnotherNode(t *testing.T) {
 	d, err := NewDev(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := time.Now().Truncate(time.Hour)
-	node := func(secret string, at time.Time) *tls.Config {
-		c := Config(d)
+	node := func(own TicketKey, others ...TicketKey) *tls.Config {
+		c := Config(d, false)
 		clone := Following(c).Clone() // as servers do
-		if err := Tickets(c, []byte(secret), at); err != nil {
-			t.Fatal(err)
-		}
+		SetTickets(c, own, others)
 		return clone
 	}
 	cache := tls.NewLRUClientSessionCache(1)
@@ -136,18 +132,50 @@ func TestTicketsAreGoodAtAnotherNode(t *testing.T) {
 		}
 		return c.ConnectionState().DidResume
 	}
-	secret := "0123456789abcdef0123456789abcdef"
-	if dial(node(secret, now)) {
+	mine, yours, older := NewTicketKey(), NewTicketKey(), NewTicketKey()
+	if dial(node(mine)) {
 		t.Error("resumed from nothing")
 	}
-	if !dial(node(secret, now.Add(2*time.Hour))) {
+	if !dial(node(yours, older, mine)) {
 		t.Error("not resumed at another node")
 	}
-	if !dial(node(secret, now.Add(time.Hour))) {
-		t.Error("not resumed at a node whose clock is behind")
+	if !dial(node(mine, yours)) {
+		t.Error("not resumed at the first node")
 	}
-	if dial(node("another secret, of another region", now.Add(time.Hour))) {
-		t.Error("resumed with another secret")
+	if dial(node(NewTicketKey(), yours)) {
+		t.Error("resumed with another's key")
+	}
+}
+
+// TLS 1.2 is for those who ask for it, and has no tickets then.
+func TestOldClients(t *testing.T) {
+	d, err := NewDev(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := func(old bool, cache tls.ClientSessionCache) (tls.ConnectionState, error) {
+		server := Config(d, old)
+		SetTickets(server, NewTicketKey(), nil)
+		a, b := net.Pipe()
+		defer a.Close()
+		go func() {
+			s := tls.Server(b, Following(server).Clone())
+			s.Handshake()
+			s.Close()
+		}()
+		c := tls.Client(a, &tls.Config{ServerName: "localhost", InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12, ClientSessionCache: cache})
+		err := c.Handshake()
+		return c.ConnectionState(), err
+	}
+	if _, err := dial(false, nil); err == nil {
+		t.Error("TLS 1.2 is taken by default")
+	}
+	cache := tls.NewLRUClientSessionCache(1)
+	if s, err := dial(true, cache); err != nil || s.Version != tls.VersionTLS12 {
+		t.Errorf("version %x, %v", s.Version, err)
+	}
+	if ticket, ok := cache.Get("localhost"); ok {
+		t.Errorf("a ticket of TLS 1.2: %v", ticket)
 	}
 }
 
@@ -159,7 +187,7 @@ func TestACMENeedsNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Contains(Config(a).NextProtos, "acme-tls/1") {
+	if !slices.Contains(Config(a, false).NextProtos, "acme-tls/1") {
 		t.Error("the challenge's protocol is not offered")
 	}
 	if _, err := a.GetCertificate(&tls.ClientHelloInfo{ServerName: "other.example"}); err == nil {

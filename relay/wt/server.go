@@ -62,6 +62,7 @@ type Config struct {
 	Hello  time.Duration                                    // until the first frame; 0: 5 s
 	Logger *slog.Logger
 	Secret []byte // shared by the nodes of a region; empty: connections die quietly with their node
+	Region string // of those; a secret may be that of several
 }
 
 // Server accepts QUIC connections on a socket and runs their sessions.
@@ -117,11 +118,11 @@ func (s *Server) Serve(pc net.PacketConn) error {
 	if len(s.cfg.Secret) > 0 {
 		// Shared by the nodes of a region: a client of one that is gone hears so at
 		// once from another (RFC 9000 §10.3), and an address proven to one is proven.
-		reset, err := hkdf.Key(sha256.New, s.cfg.Secret, nil, "chappe quic stateless reset v1", len(quic.StatelessResetKey{}))
+		reset, err := hkdf.Key(sha256.New, s.cfg.Secret, nil, "chappe quic stateless reset v1 "+s.cfg.Region, len(quic.StatelessResetKey{}))
 		if err != nil {
 			return fmt.Errorf("stateless reset key: %w", err)
 		}
-		token, err := hkdf.Key(sha256.New, s.cfg.Secret, nil, "chappe quic token v1", len(quic.TokenGeneratorKey{}))
+		token, err := hkdf.Key(sha256.New, s.cfg.Secret, nil, "chappe quic token v1 "+s.cfg.Region, len(quic.TokenGeneratorKey{}))
 		if err != nil {
 			return fmt.Errorf("token key: %w", err)
 		}
