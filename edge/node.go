@@ -317,7 +317,9 @@ func (n *Node) adminServer() *http.Server {
 }
 
 // warnings are what a node that is ready is not well with.
-func (n *Node) warnings() []string { return append(n.join.warnings(), n.replica.warnings()...) }
+func (n *Node) warnings() []string {
+	return slices.Concat(n.join.warnings(), n.replica.warnings(), n.secure.warnings())
+}
 
 // readiness says no from the first moment of a drain, before the relay knows.
 type readiness struct {

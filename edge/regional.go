@@ -54,20 +54,33 @@ func openRegional(o Options) (*regional, error) {
 type fellows struct{ *regional }
 
 func (f fellows) Note(body []byte) bool {
-	if f.mesh == nil {
-		return false
-	}
 	ok := true
-	for _, m := range f.mesh.Members() {
-		if m.Region == f.region && !m.Self && m.Up {
-			ok = f.mesh.NoteTo(m.Origin, topicRegional, body) && ok
-		}
+	for _, m := range f.others() {
+		ok = f.mesh.NoteTo(m.Origin, topicRegional, body) && ok
 	}
 	return ok
 }
 
 func (f fellows) NoteTo(node position.Origin, body []byte) bool {
 	return f.mesh.NoteTo(node, topicRegional, body)
+}
+
+// others are the nodes of the region that are heard.
+func (r *regional) others() []mesh.Member {
+	if r.mesh == nil {
+		return nil
+	}
+	return slices.DeleteFunc(r.mesh.Members(), func(m mesh.Member) bool { return m.Region != r.region || m.Self || !m.Up })
+}
+
+// rank is how many of them come before this node.
+func (r *regional) rank() (n time.Duration) {
+	for _, m := range r.others() {
+		if m.Region+"."+m.Node < r.name {
+			n++
+		}
+	}
+	return n
 }
 
 // noted hears of the other nodes of the region, and of no other.

@@ -28,7 +28,7 @@ func New(o Options) (*Node, error) {
 	cfg := relayConfig(o)
 	cfg.Registerer, cfg.Auth.TicketAge, cfg.Limits = registry, rep.ticketAge, fitted(o.Config)
 	o.Logger.Debug("connection limit", "connections", cfg.Limits.Connections, "sockets", cfg.Limits.Sockets)
-	s, err := newSecure(o)
+	s, err := newSecure(o, registry)
 	if err != nil {
 		return nil, err
 	}

@@ -105,6 +105,7 @@ var (
 func TestMetricsAreDocumented(t *testing.T) {
 	key, _ := seed(t)
 	o := newRegion(t, "ap", "n1", key, nil).o
+	o.DevTLS = true
 	o.Config.Namespaces = map[string]*config.Namespace{"h": {History: true, Entries: 1, Bytes: 1 << 10, Age: config.Duration(time.Second), Message: 1, Members: 1}}
 	n, err := New(o)
 	if err != nil {

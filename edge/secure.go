@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chappe-relay/chappe/edge/certs"
 	"github.com/chappe-relay/chappe/relay"
@@ -18,39 +21,45 @@ import (
 type secure struct {
 	inner  *tls.Config // of each handshake; its ticket keys change
 	tls    *tls.Config // what servers are given
+	source certs.Source
 	shared *regional
-	dev    *certs.Dev
-	wanted bool // WebTransport
+	dev    *certs.Dev  // nil: the certificate is not ours
+	acme   *certs.ACME // nil: the certificate comes from elsewhere
+	wanted bool        // WebTransport
 
 	server *wt.Server
 	socket net.PacketConn
 }
 
 // newSecure finds the certificates; nil without TLS.
-func newSecure(o Options) (*secure, error) {
+func newSecure(o Options, metrics prometheus.Registerer) (*secure, error) {
 	t := &o.Config.Client.TLS
+	if t.Cert == "" && len(t.ACMEHosts) == 0 && !o.DevTLS {
+		return nil, nil
+	}
 	s := &secure{wanted: t.WebTransport}
-	var source certs.Source
 	var err error
+	if s.shared, err = openRegional(o); err != nil {
+		return nil, err
+	}
 	switch {
 	case t.Cert != "":
-		source, err = certs.NewFiles(o.Config.Path(t.Cert), o.Config.Path(t.Key), o.Logger)
+		s.source, err = certs.NewFiles(o.Config.Path(t.Cert), o.Config.Path(t.Key), o.Logger)
 	case len(t.ACMEHosts) > 0:
-		source, err = certs.NewACME(t.ACMEHosts, t.ACMEEmail, t.ACMEURL, filepath.Join(o.Config.Data, "acme"))
-	case o.DevTLS:
-		s.dev, err = certs.NewDev(time.Now)
-		source = s.dev
+		s.acme, err = newACME(o, filepath.Join(o.Config.Data, "acme"), s.shared)
+		s.source = s.acme
 	default:
-		return nil, nil
+		s.dev, err = certs.NewDev(time.Now)
+		s.source = s.dev
+	}
+	if err == nil {
+		err = metrics.Register(s)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("client.tls: %w", err)
 	}
-	s.inner = certs.Config(source, t.TLS12)
+	s.inner = certs.Config(s.source, t.TLS12)
 	s.tls = certs.Following(s.inner)
-	if s.shared, err = openRegional(o); err != nil {
-		return nil, err
-	}
 	s.seal(s.shared.tickets())
 	return s, nil
 }
@@ -120,9 +129,44 @@ func (s *secure) close() {
 	}
 }
 
-// run keeps what the region shares until ctx ends.
+// run keeps what the region shares, and looks after certificates, until ctx ends.
 func (s *secure) run(ctx context.Context) {
-	if s != nil {
-		s.shared.run(ctx, s.seal)
+	if s == nil {
+		return
 	}
+	var all sync.WaitGroup
+	all.Go(func() { s.shared.run(ctx, s.seal) })
+	if s.acme != nil {
+		all.Go(func() { s.acme.Run(ctx) })
+	}
+	all.Wait()
+}
+
+// warnings are for /readyz.
+func (s *secure) warnings() []string {
+	if s == nil {
+		return nil
+	}
+	return s.source.Health(time.Now()).Problems
+}
+
+var (
+	certificateEnds = prometheus.NewDesc("chappe_tls_certificate_end_timestamp_seconds",
+		"When the certificate of the client port ends, of several the first, in Unix seconds; 0: there is none.", nil, nil)
+	certificateFailures = prometheus.NewDesc("chappe_tls_certificate_failures_total",
+		"Attempts to obtain or read a certificate that failed.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (s *secure) Describe(d chan<- *prometheus.Desc) { d <- certificateEnds; d <- certificateFailures }
+
+// Collect implements prometheus.Collector.
+func (s *secure) Collect(m chan<- prometheus.Metric) {
+	h := s.source.Health(time.Now())
+	ends := 0.0
+	if !h.Ends.IsZero() {
+		ends = float64(h.Ends.Unix())
+	}
+	m <- prometheus.MustNewConstMetric(certificateEnds, prometheus.GaugeValue, ends)
+	m <- prometheus.MustNewConstMetric(certificateFailures, prometheus.CounterValue, float64(h.Failures))
 }

@@ -9,11 +9,20 @@ package certs
 import (
 	"crypto/tls"
 	"slices"
+	"time"
 )
 
 // Source gives the certificate of a handshake.
 type Source interface {
 	GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	Health(now time.Time) Health
+}
+
+// Health is how a source stands.
+type Health struct {
+	Ends     time.Time // of the certificate that ends first; zero: there is none
+	Failures uint64    // attempts to obtain or read one that failed
+	Problems []string  // for people
 }
 
 // Config returns the TLS configuration of a listener: TLS 1.3, with old also 1.2,

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -94,9 +95,20 @@ func TestFilesAreReadAnewWhenTheyChange(t *testing.T) {
 	if err := os.WriteFile(cert, []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if h := f.Health(now); len(h.Problems) != 0 || !h.Ends.Equal(second.Leaf.NotAfter) {
+		t.Errorf("all is well, and %+v", h)
+	}
 	now = now.Add(time.Minute)
+	if h := f.Health(now); len(h.Problems) != 1 || h.Failures != 1 {
+		t.Errorf("a broken file: %+v", h)
+	}
 	if third, err := f.GetCertificate(nil); err != nil || third != second {
 		t.Errorf("a broken file takes the listener down: %v, %v", third, err)
+	}
+	write(t, dir)
+	now = now.Add(12 * 24 * time.Hour)
+	if h := f.Health(now); len(h.Problems) != 1 || !strings.Contains(h.Problems[0], "ends at") {
+		t.Errorf("a day before its end: %+v", h)
 	}
 	if _, err := NewFiles(filepath.Join(dir, "none"), key, nil); err == nil {
 		t.Error("a missing file is no error")
@@ -176,21 +188,5 @@ func TestOldClients(t *testing.T) {
 	}
 	if ticket, ok := cache.Get("localhost"); ok {
 		t.Errorf("a ticket of TLS 1.2: %v", ticket)
-	}
-}
-
-func TestACMENeedsNames(t *testing.T) {
-	if _, err := NewACME(nil, "", "", t.TempDir()); err == nil {
-		t.Error("no names are no error")
-	}
-	a, err := NewACME([]string{"relay.example"}, "", "", t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !slices.Contains(Config(a, false).NextProtos, "acme-tls/1") {
-		t.Error("the challenge's protocol is not offered")
-	}
-	if _, err := a.GetCertificate(&tls.ClientHelloInfo{ServerName: "other.example"}); err == nil {
-		t.Error("a certificate for a foreign name")
 	}
 }

@@ -85,6 +85,13 @@ func (d *Dev) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return d.have[0], nil
 }
 
+// Health tells when the present one ends; the next is there by then. See Source.
+func (d *Dev) Health(time.Time) Health {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return Health{Ends: d.have[0].Leaf.NotAfter}
+}
+
 // Hashes returns the SHA-256 of each certificate that may be shown now.
 func (d *Dev) Hashes() [][32]byte {
 	d.mu.Lock()

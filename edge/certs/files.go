@@ -17,10 +17,12 @@ type Files struct {
 	logger    *slog.Logger
 	now       func() time.Time
 
-	mu      sync.Mutex
-	pair    *tls.Certificate
-	stamp   stamp
-	checked time.Time
+	mu       sync.Mutex
+	pair     *tls.Certificate
+	stamp    stamp
+	checked  time.Time
+	err      error // of the last look
+	failures uint64
 }
 
 // stamp tells whether the files are those that were read.
@@ -75,17 +77,42 @@ func (f *Files) load(s stamp) error {
 func (f *Files) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if now := f.now(); now.Sub(f.checked) >= check {
-		f.checked = now
-		s, err := f.stat()
-		if err == nil && s != f.stamp {
-			if err = f.load(s); err == nil {
-				f.logger.Info("certificate changed", "file", f.cert, "until", f.pair.Leaf.NotAfter)
-			}
-		}
-		if err != nil {
-			f.logger.Error("certificate stays the old one", "err", err)
+	f.lookLocked(f.now())
+	return f.pair, nil
+}
+
+// lookLocked reads the files again when they have changed.
+func (f *Files) lookLocked(now time.Time) {
+	if now.Sub(f.checked) < check {
+		return
+	}
+	f.checked = now
+	s, err := f.stat()
+	if err == nil && s != f.stamp {
+		if err = f.load(s); err == nil {
+			f.logger.Info("certificate changed", "file", f.cert, "until", f.pair.Leaf.NotAfter)
 		}
 	}
-	return f.pair, nil
+	if f.err = err; err != nil {
+		f.failures++
+		f.logger.Error("certificate stays the old one", "err", err)
+	}
+}
+
+// Health tells when the pair in force ends, and whether a newer one cannot be read.
+// When the files are to be renewed is not known here: a tenth of its life before
+// its end the pair is late. See Source.
+func (f *Files) Health(now time.Time) Health {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lookLocked(f.now())
+	leaf := f.pair.Leaf
+	h := Health{Ends: leaf.NotAfter, Failures: f.failures}
+	if f.err != nil {
+		h.Problems = append(h.Problems, fmt.Sprintf("the certificate stays the old one: %v", f.err))
+	}
+	if now.After(leaf.NotAfter.Add(-leaf.NotAfter.Sub(leaf.NotBefore) / 10)) {
+		h.Problems = append(h.Problems, fmt.Sprintf("the certificate in %s ends at %s", f.cert, leaf.NotAfter.UTC().Format(time.RFC3339)))
+	}
+	return h
 }

@@ -55,7 +55,7 @@ type Client struct {
 type TLS struct {
 	Cert         string   `yaml:"cert" doc:"File with the certificate chain in PEM. It is read again when it changes."`
 	Key          string   `yaml:"key" doc:"File with its private key in PEM."`
-	ACMEHosts    []string `yaml:"acme_hosts" doc:"Host names for which certificates are obtained by ACME, instead of files. Port 443 of each must lead to this port (TLS-ALPN-01). Certificates are kept in the data directory."`
+	ACMEHosts    []string `yaml:"acme_hosts" doc:"Host names for which certificates are obtained by ACME, instead of files. Port 443 of each must lead to this port (TLS-ALPN-01), or to those of several nodes of this region, which share them. Certificates are kept in the data directory."`
 	ACMEEmail    string   `yaml:"acme_email" doc:"Address that the authority may write to."`
 	ACMEURL      string   `yaml:"acme_url" doc:"Directory of another authority than Let's Encrypt."`
 	TLS12        bool     `yaml:"tls12" default:"false" doc:"Also take TLS 1.2, for clients that have no 1.3, without session tickets. WebTransport is always 1.3."`

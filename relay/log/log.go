@@ -363,6 +363,9 @@ func (l *Log) Counts(from uint64, done func(position.Origin) uint64) (last []Tri
 			set(t)
 		}
 	}
+	for i := range l.stubs { // all of them before from
+		set(Trim(l.stubs[i].Stamp))
+	}
 	for i := l.first; i < l.next; i++ {
 		s := l.ring[i&uint64(len(l.ring)-1)].Stamp
 		_, known := at[s.Origin]
