@@ -103,15 +103,15 @@ func TestNodeWithoutACertificateWarns(t *testing.T) {
 	r := &region{t: t, o: o}
 	r.start()
 	r.eventually("/readyz warns", func() bool {
-		return strings.Contains(page(t, r.admin()+"/readyz"), "there is no certificate for relay.example")
+		return strings.Contains(read(t, r.admin()+"/readyz"), "there is no certificate for relay.example")
 	})
-	if m := page(t, r.admin()+"/metrics"); !strings.Contains(m, "\nchappe_tls_certificate_failures_total 1\n") || !strings.Contains(m, "\nchappe_tls_certificate_end_timestamp_seconds 0\n") {
+	if m := read(t, r.admin()+"/metrics"); !strings.Contains(m, "\nchappe_tls_certificate_failures_total 1\n") || !strings.Contains(m, "\nchappe_tls_certificate_end_timestamp_seconds 0\n") {
 		t.Error("the metrics do not tell")
 	}
 }
 
-// page fetches a page of the admin port.
-func page(t *testing.T, url string) string {
+// read fetches a page of the admin port.
+func read(t *testing.T, url string) string {
 	t.Helper()
 	resp, err := http.Get(url)
 	if err != nil {

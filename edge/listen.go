@@ -5,12 +5,34 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"syscall"
 )
 
 // ErrPortInUse says that another program listens on an address. The error that
 // wraps it names the address and the key to change.
 var ErrPortInUse = errors.New("another program listens there")
+
+// twin listens at the same port of the other family's loopback address; nil if it
+// is taken, or this machine has none, or addr is no loopback address.
+func twin(addr net.Addr) net.Listener {
+	at, ok := addr.(*net.TCPAddr)
+	if !ok || !at.IP.IsLoopback() {
+		return nil
+	}
+	ln, err := listen("", net.JoinHostPort(otherLoopback(at.IP).String(), strconv.Itoa(at.Port)))
+	if err != nil {
+		return nil
+	}
+	return ln
+}
+
+func otherLoopback(ip net.IP) net.IP {
+	if ip.To4() == nil {
+		return net.IPv4(127, 0, 0, 1)
+	}
+	return net.IPv6loopback
+}
 
 const wsaAddrInUse = 10048 // WSAEADDRINUSE; package syscall's EADDRINUSE is an invention on Windows
 

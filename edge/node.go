@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,6 +41,7 @@ type Options struct {
 	Dev       bool   // what `chappe dev` allows
 	DevSecret string // signs development tokens; "": none are taken from outside
 	DevTLS    bool   // in dev: TLS with a certificate for this machine
+	DevClear  string // with DevTLS: where clients are served in the clear as well; "": nowhere
 	Logger    *slog.Logger
 	Clock     func() time.Time // nil: time.Now; tests have clocks that differ
 	Version   string           // of the software, told to other nodes; "": what the build says
@@ -52,6 +54,8 @@ type Node struct {
 	relay    Relay
 	registry *prometheus.Registry
 	client   net.Listener
+	beside   net.Listener   // client, on the other family's loopback address; nil: none
+	clear    []net.Listener // in the clear, beside TLS
 	admin    net.Listener
 	secure   *secure // nil: plain HTTP
 	guests   *guests // nil: no plugins
@@ -70,20 +74,40 @@ type Node struct {
 // start opens the listeners of a node around a relay.
 func start(o Options, r Relay, s *secure, registry *prometheus.Registry) (*Node, error) {
 	n := &Node{o: o, relay: r, secure: s, registry: registry, abort: make(chan struct{})}
-	var err error
-	if n.client, err = listen("client.listen", o.Config.Client.Listen); err != nil {
-		return nil, err
-	}
-	if n.admin, err = listen("admin.listen", o.Config.Admin.Listen); err != nil {
-		n.client.Close()
-		return nil, err
-	}
-	if err = n.secure.listen(n.client.Addr()); err != nil {
-		n.client.Close()
-		n.admin.Close()
+	if err := n.listen(); err != nil {
+		for _, ln := range append(n.clear, n.client, n.beside, n.admin) {
+			if ln != nil {
+				ln.Close()
+			}
+		}
 		return nil, err
 	}
 	return n, nil
+}
+
+// listen opens the ports. In dev localhost is both loopback addresses, for it is
+// so in browsers.
+func (n *Node) listen() (err error) {
+	if n.client, err = listen("client.listen", n.o.Config.Client.Listen); err != nil {
+		return err
+	}
+	if n.o.Dev {
+		n.beside = twin(n.client.Addr())
+	}
+	if n.admin, err = listen("admin.listen", n.o.Config.Admin.Listen); err != nil {
+		return err
+	}
+	if n.o.DevClear != "" && n.secure != nil {
+		ln, err := listen("-clear", n.o.DevClear)
+		if err != nil {
+			return err
+		}
+		n.clear = append(n.clear, ln)
+		if both := twin(ln.Addr()); both != nil {
+			n.clear = append(n.clear, both)
+		}
+	}
+	return n.secure.listen(n.client.Addr(), n.beside != nil)
 }
 
 // processMetrics are those of the Go runtime and of the process.
@@ -96,6 +120,17 @@ func processMetrics() []prometheus.Collector {
 
 // ClientAddr is where clients connect: the real port where the configuration says 0.
 func (n *Node) ClientAddr() net.Addr { return n.client.Addr() }
+
+// ClearAddr is where clients connect in the clear beside TLS; nil: nowhere.
+func (n *Node) ClearAddr() net.Addr {
+	if len(n.clear) == 0 {
+		return nil
+	}
+	return n.clear[0].Addr()
+}
+
+// Hashes are those of the certificates that a page may pin.
+func (n *Node) Hashes() [][32]byte { return n.secure.hashes() }
 
 // AdminAddr is where the operator connects.
 func (n *Node) AdminAddr() net.Addr { return n.admin.Addr() }
@@ -131,7 +166,7 @@ const closing = 5 * time.Second
 // it started has ended. The error is that of a server or of the relay, nil when
 // ctx was the reason.
 func (n *Node) Run(ctx context.Context) error {
-	client := n.clientServer()
+	client, clear := n.clientServer(n.secure.config()), n.clientServer(nil)
 	operator := n.adminServer()
 	inner, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
@@ -166,10 +201,10 @@ func (n *Node) Run(ctx context.Context) error {
 	if behind := n.gather(ctx); behind > 0 {
 		n.o.Logger.Warn("nodes whose history is not yet all here; serving what is", "nodes", behind)
 	}
-	serve := func(what string, s *http.Server, ln net.Listener) {
+	serve := func(what string, s *http.Server, ln net.Listener, tls bool) {
 		running.Go(func() {
 			run := s.Serve
-			if s.TLSConfig != nil {
+			if tls { // Serve itself gives the server a TLSConfig
 				run = func(ln net.Listener) error { return s.ServeTLS(ln, "", "") }
 			}
 			if err := run(ln); !errors.Is(err, http.ErrServerClosed) {
@@ -181,14 +216,21 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.o.Config.Client.ProxyProtocol {
 		proxies = n.o.Config.Proxies()
 	}
-	serve("clients", client, &acceptor{Listener: n.client, proxies: proxies, tls: n.secure != nil})
+	for _, ln := range []net.Listener{n.client, n.beside} {
+		if ln != nil {
+			serve("clients", client, &acceptor{Listener: ln, proxies: proxies, tls: n.secure != nil}, n.secure != nil)
+		}
+	}
+	for _, ln := range n.clear {
+		serve("clients in the clear", clear, &acceptor{Listener: ln}, false)
+	}
 	running.Go(func() { n.secure.run(inner) })
 	running.Go(func() {
 		if err := n.secure.serve(); err != nil {
 			failed <- err
 		}
 	})
-	serve("admin", operator, n.admin)
+	serve("admin", operator, n.admin, false)
 
 	var err error
 	select {
@@ -198,6 +240,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	n.draining.Store(true)
 	n.shutdown(client)
+	n.shutdown(clear)
 	stop(errors.New("the node has closed"))
 	n.secure.close()
 	// The admin port goes last: until here it tells how the drain goes.
@@ -282,10 +325,14 @@ func (n *Node) shutdown(s *http.Server) {
 	}
 }
 
-func (n *Node) clientServer() *http.Server {
+func (n *Node) clientServer(c *tls.Config) *http.Server {
+	handler := n.relay.Handler()
+	if n.o.Dev {
+		handler = withPage(handler)
+	}
 	return &http.Server{
-		Handler:           n.relay.Handler(),
-		TLSConfig:         n.secure.config(),
+		Handler:           handler,
+		TLSConfig:         c,
 		ReadHeaderTimeout: headerTimeout,
 		MaxHeaderBytes:    headerBytes,
 		IdleTimeout:       idleTimeout,

@@ -34,6 +34,9 @@ func New(o Options) (*Node, error) {
 	}
 	if s != nil {
 		cfg.WebTransport, cfg.Hashes = s.quic(), s.hashes
+		if o.DevClear != "" && s.quic() {
+			cfg.WebTransportURL = s.where
+		}
 	}
 	g, err := openGuests(o, registry, cfg.Namespaces, rep)
 	if err != nil {

@@ -27,8 +27,9 @@ type secure struct {
 	acme   *certs.ACME // nil: the certificate comes from elsewhere
 	wanted bool        // WebTransport
 
-	server *wt.Server
-	socket net.PacketConn
+	server  *wt.Server
+	sockets []net.PacketConn
+	url     string // of the port
 }
 
 // newSecure finds the certificates; nil without TLS.
@@ -76,6 +77,9 @@ func (s *secure) join(j *join) {
 	}
 }
 
+// where is the URL of WebTransport, for those who come in the clear.
+func (s *secure) where() string { return s.url }
+
 func (s *secure) quic() bool { return s != nil && s.wanted }
 
 func (s *secure) hashes() [][32]byte {
@@ -99,14 +103,23 @@ func (s *secure) attach(r *relay.Relay) {
 	}
 }
 
-// listen opens the UDP socket beside the TCP port.
-func (s *secure) listen(beside net.Addr) error {
+// listen opens the UDP socket beside the TCP port, and with both also the one at
+// the other loopback address: a browser tries one address of localhost alone.
+func (s *secure) listen(beside net.Addr, both bool) error {
 	if !s.quic() {
 		return nil
 	}
-	var err error
-	if s.socket, err = net.ListenPacket("udp", beside.String()); err != nil {
+	s.url = "https://" + beside.String()
+	pc, err := net.ListenPacket("udp", beside.String())
+	if err != nil {
 		return fmt.Errorf("client.listen, for WebTransport: %w", err)
+	}
+	s.sockets = append(s.sockets, pc)
+	if at, ok := pc.LocalAddr().(*net.UDPAddr); ok && both {
+		other, err := net.ListenUDP("udp", &net.UDPAddr{IP: otherLoopback(at.IP), Port: at.Port})
+		if err == nil {
+			s.sockets = append(s.sockets, other)
+		}
 	}
 	return nil
 }
@@ -116,11 +129,22 @@ func (s *secure) serve() error {
 	if !s.quic() {
 		return nil
 	}
-	defer s.socket.Close()
-	if err := s.server.Serve(s.socket); err != nil {
-		return fmt.Errorf("serve WebTransport: %w", err)
+	failed := make(chan error, len(s.sockets))
+	for _, pc := range s.sockets {
+		go func() {
+			err := s.server.Serve(pc)
+			pc.Close()
+			failed <- err
+		}()
 	}
-	return nil
+	var first error
+	for range s.sockets {
+		if err := <-failed; err != nil && first == nil {
+			first = fmt.Errorf("serve WebTransport: %w", err)
+			s.server.Close() // the other one ends too
+		}
+	}
+	return first
 }
 
 func (s *secure) close() {

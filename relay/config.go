@@ -36,16 +36,17 @@ type Config struct {
 	PublicURL    string   // where clients reach this relay; "": unknown
 	Alternatives []string // URLs of relays in other regions, best first; empty: the Neighbours
 
-	WebTransport bool                  // told to clients: the owner serves Relay.WebTransport on the port of PublicURL
-	Hashes       func() [][32]byte     // of certificates that a page may pin; nil: none
-	Logger       *slog.Logger          // nil: silent
-	Registerer   prometheus.Registerer // nil: no metrics
-	Clock        func() time.Time      // nil: time.Now
-	Bus          node.Bus              // to the other nodes; nil: alone
-	Store        node.Store            // keeps channels with history; nil: they end with the process
-	Ledger       session.Ledger        // knows what Store has kept; nil: acknowledgements are local
-	Policy       policy.Policy         // developers' code; nil: none
-	Presence     presence.Bus          // to the other nodes; nil: alone
+	WebTransport    bool                  // told to clients: the owner serves Relay.WebTransport on the port of PublicURL
+	WebTransportURL func() string         // where it is, for those who come in the clear; nil: nowhere
+	Hashes          func() [][32]byte     // of certificates that a page may pin; nil: none
+	Logger          *slog.Logger          // nil: silent
+	Registerer      prometheus.Registerer // nil: no metrics
+	Clock           func() time.Time      // nil: time.Now
+	Bus             node.Bus              // to the other nodes; nil: alone
+	Store           node.Store            // keeps channels with history; nil: they end with the process
+	Ledger          session.Ledger        // knows what Store has kept; nil: acknowledgements are local
+	Policy          policy.Policy         // developers' code; nil: none
+	Presence        presence.Bus          // to the other nodes; nil: alone
 	// Neighbours are the other nodes that are heard. It is asked some times a second.
 	// nil: none are.
 	Neighbours func() []Neighbour

@@ -42,7 +42,7 @@ func (r *Relay) routes() http.Handler {
 		Host:    r.host, Admit: r.admit, Tickets: r.tickets, Origin: r.origins.Of,
 		Region: r.cfg.Region, PublicURL: r.cfg.PublicURL, Others: r.around.others,
 		Body: max(minBody, r.cfg.Limits.Frame), Load: func() float64 { return r.Load().Value },
-		Admits: r.admits, Now: r.cfg.Clock, WebTransport: r.cfg.WebTransport, Hashes: r.cfg.Hashes,
+		Admits: r.admits, Now: r.cfg.Clock, WebTransport: r.cfg.WebTransport, WebTransportURL: r.cfg.WebTransportURL, Hashes: r.cfg.Hashes,
 	})
 	r.api.Register(mux)
 	for path, allowed := range methods {

@@ -25,12 +25,15 @@ type Config struct {
 	PublicURL string            // "": what the request says
 	Others    func() []Entrance // to other nodes, best first
 
-	Body         int                                   // bytes of a batch and of the frames in one POST
-	Load         func() float64                        // 0 to 1
-	Admits       func() (ok bool, retry time.Duration) // whether a new client would be let in, and when
-	WebTransport bool                                  // told by the probe
-	Hashes       func() [][32]byte                     // likewise; nil: none
-	Now          func() time.Time
+	Body   int                                   // bytes of a batch and of the frames in one POST
+	Load   func() float64                        // 0 to 1
+	Admits func() (ok bool, retry time.Duration) // whether a new client would be let in, and when
+	Now    func() time.Time
+
+	// Told by the probe.
+	WebTransport    bool
+	WebTransportURL func() string     // where it is for who asks in the clear; nil: nowhere
+	Hashes          func() [][32]byte // nil: none
 }
 
 // Entrance is where a client may connect.

@@ -42,6 +42,10 @@ func (a *API) ticket(w http.ResponseWriter, r *http.Request) {
 func (a *API) probe(w http.ResponseWriter, r *http.Request) {
 	ok, retry := a.Admits()
 	w.Header().Set("Timing-Allow-Origin", "*") // the round trip is what a browser measures
+	here, elsewhere := a.WebTransport, ""
+	if a.WebTransportURL != nil && r.TLS == nil {
+		here, elsewhere = false, a.WebTransportURL()
+	}
 	answer(w, struct {
 		Version int      `json:"version"`
 		Region  string   `json:"region"`
@@ -49,8 +53,9 @@ func (a *API) probe(w http.ResponseWriter, r *http.Request) {
 		Retry   int64    `json:"retry_ms"`
 		Load    float64  `json:"load"`
 		WT      bool     `json:"webtransport,omitempty"`
+		WTURL   string   `json:"webtransport_url,omitempty"`
 		Hashes  []string `json:"hashes,omitempty"` // serverCertificateHashes: SHA-256, base64
-	}{1, a.Region, ok, retry.Milliseconds(), a.Load(), a.WebTransport, a.hashes()})
+	}{1, a.Region, ok, retry.Milliseconds(), a.Load(), here, elsewhere, a.hashes()})
 }
 
 func (a *API) hashes() (out []string) {

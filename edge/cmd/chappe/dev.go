@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -17,23 +18,30 @@ var devCommand = command{
     chappe dev - run a relay on this machine, to try things out
 
 USAGE
-    chappe dev [-listen ADDRESS] [-admin ADDRESS] [-tls]
+    chappe dev [-listen ADDRESS] [-admin ADDRESS] [-tls [-clear ADDRESS]]
 
 DESCRIPTION
     Starts a node that needs no file, and prints four lines to paste into
     another terminal: subscribe with curl, publish with curl, subscribe with
-    chappe, look at the metrics. Clients on this machine may do everything
-    without a token; others nothing. Every namespace has history, presence and
-    wide patterns. Nothing is kept when it ends, which Ctrl-C does at once.
+    chappe, look at the metrics. At / it has a page that shows a browser at
+    work. Clients on this machine may do everything without a token; others
+    nothing. Every namespace has history, presence and wide patterns. Nothing
+    is kept when it ends, which Ctrl-C does at once.
 
 FLAGS
-    -listen ADDRESS    for clients, 127.0.0.1:8080 if not given; port 0 takes
-                       any free one
+    -listen ADDRESS    for clients, 127.0.0.1:8080 if not given (with -tls
+                       8443); port 0 takes any free one. A loopback address
+                       stands for that of the other family too
     -admin ADDRESS     for health, metrics and the admin API, 127.0.0.1:8081
                        if not given; needs no token from this machine
     -tls               speak TLS to clients, with a certificate of its own for
-                       this machine, and WebTransport on the same port; pages
-                       find the certificate's hash in /v1/probe
+                       this machine, and WebTransport on the same port. Nobody
+                       vouches for the certificate: a page believes it by its
+                       hash (serverCertificateHashes), which is printed, and
+                       is in /v1/probe at the next address
+    -clear ADDRESS     with -tls: where all is served in the clear as well, for
+                       pages; 127.0.0.1:8080 if neither it nor -listen is
+                       given, else any free port
 
 ENVIRONMENT
     CHAPPE_DEV_SECRET    signs development tokens: give the same to chappe
@@ -46,16 +54,26 @@ EXAMPLE
     $ curl -d hello http://127.0.0.1:8080/v1/channels/rides.42/messages`,
 	setup: func(f *flags) func(*env, []string) error {
 		listen, admin := f.String("listen", "", ""), f.String("admin", "", "")
-		secure := f.Bool("tls", false, "")
+		secure, clear := f.Bool("tls", false, ""), f.String("clear", "", "")
 		return func(e *env, args []string) error {
 			if err := none(args); err != nil {
 				return err
 			}
+			if *clear != "" && !*secure {
+				return wrong("-clear is for -tls: without it all is in the clear")
+			}
+			at := *listen
+			if *secure && *clear == "" {
+				*clear = "127.0.0.1:0"
+				if at == "" && e.getenv("CHAPPE_CLIENT_LISTEN") == "" {
+					at, *clear = "127.0.0.1:8443", "127.0.0.1:8080"
+				}
+			}
 			// Flags stand above the environment; as variables they are checked like them.
 			getenv := func(name string) string {
 				switch {
-				case name == "CHAPPE_CLIENT_LISTEN" && *listen != "":
-					return *listen
+				case name == "CHAPPE_CLIENT_LISTEN" && at != "":
+					return at
 				case name == "CHAPPE_ADMIN_LISTEN" && *admin != "":
 					return *admin
 				}
@@ -67,14 +85,33 @@ EXAMPLE
 			if err != nil {
 				return err
 			}
-			o := edge.Options{Config: c, Dev: true, DevSecret: e.getenv("CHAPPE_DEV_SECRET"), DevTLS: *secure, Logger: newLogger(e.stderr, c.Log)}
-			return e.serve(o, "choose another with -listen or -admin", func(n *edge.Node) error {
-				_, err := fmt.Fprint(e.stdout, dim(e.stdout, e.getenv, "# Ready. Paste these into other terminals; Ctrl-C ends this one.")+"\n",
-					pasteable(e.program(), n.ClientAddr(), n.AdminAddr(), *secure))
+			o := edge.Options{Config: c, Dev: true, DevSecret: e.getenv("CHAPPE_DEV_SECRET"), DevTLS: *secure, DevClear: *clear, Logger: newLogger(e.stderr, c.Log)}
+			return e.serve(o, "choose another with -listen, -clear or -admin", func(n *edge.Node) error {
+				text := ""
+				for _, line := range append(pages(n), "Ready. Paste these into other terminals; Ctrl-C ends this one.") {
+					text += dim(e.stdout, e.getenv, "# "+line) + "\n"
+				}
+				_, err := fmt.Fprint(e.stdout, text, pasteable(e.program(), n.ClientAddr(), n.AdminAddr(), *secure))
 				return err
 			})
 		}
 	},
+}
+
+// pages are what a browser can do.
+func pages(n *edge.Node) []string {
+	if n.ClearAddr() == nil {
+		return []string{"In a browser: " + reachable(n.ClientAddr()) + "/"}
+	}
+	var hashes []string
+	for _, h := range n.Hashes() {
+		hashes = append(hashes, "'"+base64.StdEncoding.EncodeToString(h[:])+"'")
+	}
+	base := strings.Replace(reachable(n.ClientAddr()), "http:", "https:", 1)
+	return []string{
+		"In a browser, as it is: " + reachable(n.ClearAddr()) + "/",
+		"WebTransport from a page of yours: new Chappe('" + base + "', { transports: ['wt'], hashes: [" + strings.Join(hashes, ", ") + "] })",
+	}
 }
 
 const defaultURL = "http://127.0.0.1:8080"

@@ -32,7 +32,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"node": begin, "end": stop, "fetch": fetch, "cursor": cursor, "lines": lines, "await": await,
+			"node": begin, "end": stop, "fetch": fetch, "cursor": cursor, "lines": lines, "await": await, "clear": clearURL,
 			"hangup": hangup, "flip": flip, "await-line": awaitLine,
 		},
 		RequireExplicitExec: true,
@@ -48,6 +48,7 @@ type running struct {
 var (
 	address = regexp.MustCompile(`client=(\S+) admin=(\S+)`)
 	urls    = regexp.MustCompile(`https?://[^/\s"]+`)
+	comment = regexp.MustCompile(`(?m)^#.*$`)
 )
 
 // node [-NAME] dev|serve ARGS... starts a node and waits until its ports are
@@ -93,7 +94,7 @@ func begin(ts *testscript.TestScript, neg bool, args []string) {
 		copied <- struct{}{}
 	}
 	go tee(stdout, "node.out", func(line, seen string) (at [2]string, ok bool) { // dev
-		all := urls.FindAllString(seen, -1)
+		all := urls.FindAllString(comment.ReplaceAllString(seen, ""), -1)
 		if strings.HasSuffix(line, "/metrics") {
 			return [2]string{all[0], all[len(all)-1]}, true
 		}
@@ -241,6 +242,16 @@ func cursor(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("no cursor in stderr")
 	}
 	ts.Setenv(args[0], strings.TrimSpace(at))
+}
+
+// clear NAME takes the URL in the clear out of what dev -tls printed.
+func clearURL(ts *testscript.TestScript, neg bool, args []string) {
+	_, at, ok := strings.Cut(ts.ReadFile("node.out"), "# In a browser, as it is: ")
+	if !ok {
+		ts.Fatalf("no URL in the clear")
+	}
+	at, _, _ = strings.Cut(at, "/\n")
+	ts.Setenv(args[0], at)
 }
 
 // lines FILE xxx checks that a file has as many lines as there are x.

@@ -38,15 +38,15 @@ window.open_ = (url, options, channel, co) => {
 window.ready = true
 </script>`
 
-/** Starts the browser and the pages' server. */
-export async function openStage({ args = [] } = {}) {
+/** Starts the browser and the pages' server. strict: it believes only what a user's would. */
+export async function openStage({ args = [], strict = false } = {}) {
   const { path: executablePath, env } = find('chromium')
   const browser = await chromium.launch({
     executablePath,
     env,
     // Playwright turns QUIC off. Relays of the tests are their own authorities.
     ignoreDefaultArgs: ['--disable-quic'],
-    args: ['--no-sandbox', '--enable-quic', '--ignore-certificate-errors', ...args],
+    args: ['--no-sandbox', '--enable-quic', ...(strict ? [] : ['--ignore-certificate-errors']), ...args],
   })
   const server = createServer(async (q, r) => {
     const js = q.url === '/chappe.js'
