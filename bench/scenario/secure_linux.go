@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -47,8 +48,17 @@ func among(n int, do func(i int) error) error {
 
 // idleTLS is idle with clients that are goroutines: what they take is not measured.
 func idleTLS(dial func(ctx context.Context, addr, channel string) (*quiet, error), count int) func(context.Context, *Environment) (*Result, error) {
+	return resting(func(ctx context.Context, e *Environment) (Target, error) { return e.Secure(ctx) }, dial, count)
+}
+
+// idleClear is the same without TLS.
+func idleClear(dial func(ctx context.Context, addr, channel string) (*quiet, error), count int) func(context.Context, *Environment) (*Result, error) {
+	return resting(func(ctx context.Context, e *Environment) (Target, error) { return e.Start(ctx) }, dial, count)
+}
+
+func resting(server func(context.Context, *Environment) (Target, error), dial func(ctx context.Context, addr, channel string) (*quiet, error), count int) func(context.Context, *Environment) (*Result, error) {
 	return func(ctx context.Context, e *Environment) (r *Result, err error) {
-		t, err := e.Secure(ctx)
+		t, err := server(ctx, e)
 		if err != nil {
 			return nil, err
 		}
@@ -195,6 +205,52 @@ func dialH2(ctx context.Context, addr, channel string) (*quiet, error) {
 		q.lost.Store(&err)
 	}()
 	return q, nil
+}
+
+// poller polls one channel on a connection of its own, in the clear, over TLS with
+// HTTP/1.1, or with HTTP/2.
+func poller(scheme string, h2 bool) func(ctx context.Context, addr, channel string) (*quiet, error) {
+	return func(ctx context.Context, addr, channel string) (*quiet, error) {
+		ctx, end := context.WithCancel(ctx)
+		transport := &http.Transport{TLSClientConfig: target.Trusting(), ForceAttemptHTTP2: h2}
+		q := &quiet{end: func() {
+			end()
+			transport.CloseIdleConnections()
+		}}
+		client := &http.Client{Transport: transport}
+		poll := func(cursor string) (string, error) {
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+addr+"/v1/poll?channel="+channel+"&session=&cursor="+cursor, nil)
+			if err != nil {
+				return "", err
+			}
+			res, err := client.Do(req)
+			if err != nil {
+				return "", err
+			}
+			defer res.Body.Close()
+			if res.StatusCode != http.StatusOK || (res.ProtoMajor == 2) != h2 {
+				return "", fmt.Errorf("%s %s", res.Proto, res.Status)
+			}
+			var answer struct{ Cursor string }
+			err = json.NewDecoder(res.Body).Decode(&answer)
+			io.Copy(io.Discard, res.Body)
+			return answer.Cursor, err
+		}
+		cursor, err := poll("")
+		if err != nil {
+			return q, err
+		}
+		go func() {
+			for {
+				var err error
+				if cursor, err = poll(cursor); err != nil {
+					q.lost.Store(&err)
+					return
+				}
+			}
+		}()
+		return q, nil
+	}
 }
 
 func dialWT(ctx context.Context, addr, channel string) (*quiet, error) {

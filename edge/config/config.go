@@ -179,7 +179,7 @@ type Limits struct {
 	Rate          int      `yaml:"rate" live:"true" default:"100" min:"1" doc:"Publishes per second of one connection, sustained."`
 	Burst         int      `yaml:"burst" live:"true" default:"200" min:"1" doc:"Publishes of one connection at once."`
 	Admission     int      `yaml:"admission" live:"true" default:"0" min:"0" doc:"Clients let in within a second, sustained, and as many at once. More are refused (overloaded) and each told a moment of its own to come back at. 0: 2000 for each processor."`
-	Connections   int      `yaml:"connections" live:"true" default:"0" min:"0" doc:"Connections of this node, each by what it costs in memory: a plain WebSocket or event stream is 1, over TLS 3, an event stream over HTTP/2 10, WebTransport 20. 0: what the memory allows, 16 KiB for 1. The open-file limit bounds sockets as well."`
+	Connections   int      `yaml:"connections" live:"true" default:"0" min:"0" doc:"Connections of this node, each by what it costs in memory: a plain WebSocket or event stream is 1, over TLS 3, an event stream over HTTP/2 10, WebTransport 20, a poll that is held 5, 8 over TLS, 10 over HTTP/2. 0: what the memory allows, 16 KiB for 1. The open-file limit bounds sockets as well."`
 	Hello         Duration `yaml:"hello" default:"5s" min:"100ms" max:"1m" doc:"Time for the first frame of a WebSocket client."`
 	Ping          Duration `yaml:"ping" default:"10s" min:"1s" max:"5m" doc:"Silence after which the node speaks. Proxies in between must allow more."`
 	Dead          Duration `yaml:"dead" default:"15s" min:"2s" max:"10m" doc:"Silence of a client after which it is taken for dead. More than ping."`

@@ -27,6 +27,25 @@ const (
 	quiet = time.Second
 )
 
+// What a poll takes of the relay's connections, against 1 of a plain WebSocket
+// (6 KiB): it stays in its handler, and was measured, held, at 33 KiB in the clear,
+// 48 over TLS and 65 over HTTP/2, alone on its connection.
+const (
+	cost      = 5
+	costTLS   = 8
+	costHTTP2 = 10
+)
+
+func costOf(r *http.Request) int {
+	switch {
+	case r.ProtoMajor > 1:
+		return costHTTP2
+	case r.TLS != nil:
+		return costTLS
+	}
+	return cost
+}
+
 // Handler serves GET /v1/poll. Its zero Hold answers every poll at once.
 type Handler struct {
 	Host  *session.Host
@@ -67,7 +86,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	id := a.Query.Get("session")
 	s, ce := h.sit(id, key(&a), a.Hello.Cursor, who, func(b *bell) session.Params {
-		return session.Params{Form: session.FormPoll, Transport: "poll", Remote: remote, Identity: who, Agent: ask.Agent(r), Link: b}
+		return session.Params{Form: session.FormPoll, Transport: "poll", Cost: costOf(r), Remote: remote, Identity: who, Agent: ask.Agent(r), Link: b}
 	})
 	if ce != nil {
 		web.WriteError(w, ask.Err(ce))
