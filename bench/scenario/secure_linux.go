@@ -46,24 +46,29 @@ func among(n int, do func(i int) error) error {
 	return errors.Join(errs...)
 }
 
+// dialer connects a client that follows a channel.
+type dialer func(ctx context.Context, addr, channel string) (*quiet, error)
+
 // idleTLS is idle with clients that are goroutines: what they take is not measured.
-func idleTLS(dial func(ctx context.Context, addr, channel string) (*quiet, error), count int) func(context.Context, *Environment) (*Result, error) {
-	return resting(func(ctx context.Context, e *Environment) (Target, error) { return e.Secure(ctx) }, dial, count)
+// A connection that takes more than most KiB is a fault, also in a small run: memory
+// is the same on a busy machine.
+func idleTLS(dial dialer, count int, most float64) func(context.Context, *Environment) (*Result, error) {
+	return resting(func(ctx context.Context, e *Environment) (Target, error) { return e.Secure(ctx) }, dial, count, most)
 }
 
 // idleClear is the same without TLS.
-func idleClear(dial func(ctx context.Context, addr, channel string) (*quiet, error), count int) func(context.Context, *Environment) (*Result, error) {
-	return resting(func(ctx context.Context, e *Environment) (Target, error) { return e.Start(ctx) }, dial, count)
+func idleClear(dial dialer, count int, most float64) func(context.Context, *Environment) (*Result, error) {
+	return resting(func(ctx context.Context, e *Environment) (Target, error) { return e.Start(ctx) }, dial, count, most)
 }
 
-func resting(server func(context.Context, *Environment) (Target, error), dial func(ctx context.Context, addr, channel string) (*quiet, error), count int) func(context.Context, *Environment) (*Result, error) {
+func resting(server func(context.Context, *Environment) (Target, error), dial dialer, count int, most float64) func(context.Context, *Environment) (*Result, error) {
 	return func(ctx context.Context, e *Environment) (r *Result, err error) {
 		t, err := server(ctx, e)
 		if err != nil {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, t.Stop()) }()
-		n := pick(e, count, 20)
+		n := pick(e, count, 300)
 		clients := make([]*quiet, n)
 		defer func() {
 			for _, c := range clients {
@@ -105,7 +110,11 @@ func resting(server func(context.Context, *Environment) (Target, error), dial fu
 			if err != nil {
 				return nil, err
 			}
-			r.put(rest.name, float64(now-base)/1024/float64(n))
+			each := float64(now-base) / 1024 / float64(n)
+			r.put(rest.name, each)
+			if each > most {
+				r.fault("%.1f KiB for a connection, at most %.0f are expected", each, most)
+			}
 		}
 		alive := 0
 		for _, c := range clients {
@@ -209,7 +218,7 @@ func dialH2(ctx context.Context, addr, channel string) (*quiet, error) {
 
 // poller polls one channel on a connection of its own, in the clear, over TLS with
 // HTTP/1.1, or with HTTP/2.
-func poller(scheme string, h2 bool) func(ctx context.Context, addr, channel string) (*quiet, error) {
+func poller(scheme string, h2 bool) dialer {
 	return func(ctx context.Context, addr, channel string) (*quiet, error) {
 		ctx, end := context.WithCancel(ctx)
 		transport := &http.Transport{TLSClientConfig: target.Trusting(), ForceAttemptHTTP2: h2}
