@@ -21,8 +21,9 @@ type SubOptions struct {
 	// Via asks for a way of its own over WebTransport, so that the channel does
 	// not wait for others' lost packets: "stream", or "datagram", where what the
 	// network loses is not sent again but told by a Gap. That counts also what a
-	// filter, or Quiet, kept from this client. Elsewhere without effect. "" is what
-	// the namespace says: datagrams where it is lossy, otherwise with all others.
+	// filter, or Quiet, kept from this client. Elsewhere without effect, and a relay
+	// without a stream to spare sends the channel with all others. "" is what the
+	// namespace says: datagrams where it is lossy, otherwise with all others.
 	Via string
 }
 
