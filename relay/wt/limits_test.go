@@ -4,18 +4,23 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 	"github.com/quic-go/quic-go/quicvarint"
+	"github.com/quic-go/webtransport-go"
 
+	"github.com/chappe-relay/chappe/relay/policy"
 	"github.com/chappe-relay/chappe/relay/relaytest"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
@@ -304,6 +309,33 @@ func TestOneClientIsOneConnection(t *testing.T) {
 		synctest.Wait()
 		if n := s.Clients(); n != 0 {
 			t.Errorf("%d clients are left", n)
+		}
+	})
+}
+
+// chatty lets nobody in, and explains it at length.
+type chatty struct{ policy.Policy }
+
+func (chatty) Connect(*policy.Client) *wire.Err {
+	return &wire.Err{Code: wire.CodeDenied, Text: strings.Repeat("é", 500)}
+}
+func (chatty) Disconnect(*policy.Client, wire.CloseCode) {}
+
+// A reason that is too long is cut where the protocol says, and is still one.
+func TestLongReasonIsCut(t *testing.T) {
+	cfg := relaytest.Open()
+	cfg.Policy = chatty{}
+	synctest.Test(t, func(t *testing.T) {
+		s := relaytest.New(t, cfg)
+		p := dial(t, s)
+		_, err := p.session.AcceptStream(t.Context())
+		se, ok := errors.AsType[*webtransport.SessionError](err)
+		if !ok || wire.CloseCode(se.ErrorCode) != wire.CloseForbidden {
+			t.Fatal(err)
+		}
+		why, ok := wire.ParseReason(se.Message)
+		if !ok || why.Code != wire.CodeDenied || len(se.Message) > 123 || len(se.Message) < 100 || !utf8.ValidString(why.Text) {
+			t.Errorf("%d bytes: %s", len(se.Message), se.Message)
 		}
 	})
 }
