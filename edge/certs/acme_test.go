@@ -157,7 +157,7 @@ func TestACMEFails(t *testing.T) {
 				}
 				fail(w, false)
 				time.Sleep(3 * time.Hour)
-				if h := a.Health(time.Now()); len(h.Problems) != 0 || h.Ends.Sub(time.Now()) < 80*day {
+				if h := a.Health(time.Now()); len(h.Problems) != 0 || time.Until(h.Ends) < 80*day {
 					t.Errorf("renewed late: %+v", h)
 				}
 			})
