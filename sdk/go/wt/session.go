@@ -302,12 +302,17 @@ func (s *session) release() {
 // Migrate implements carrier.Migrator: the connection moves to a new socket, and
 // so to the address and the route that the system gives it now (RFC 9000 §9).
 func (s *session) Migrate(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, migration)
+	defer cancel()
+	select {
+	case <-s.up: // what asks for the session reads what a move replaces
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	p, err := s.open()
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, migration)
-	defer cancel()
 	to, err := s.quic.AddPath(p.Transport)
 	if err != nil {
 		return fmt.Errorf("new path: %w", err)
