@@ -194,7 +194,7 @@ func New(base string, o Options) *Client {
 	c.http = o.HTTPClient
 	if c.http == nil {
 		c.own = http.DefaultTransport.(*http.Transport).Clone()
-		c.own.ForceAttemptHTTP2, c.own.TLSClientConfig = o.Dialer == nil, o.TLS
+		c.own.ForceAttemptHTTP2, c.own.TLSClientConfig = o.Dialer == nil, o.TLS.Clone() // net/http writes to it
 		if o.Dialer != nil {
 			c.own.DialContext, c.own.Proxy = o.Dialer, nil
 		}
