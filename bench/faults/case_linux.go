@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"syscall"
 	"time"
+
+	"github.com/chappe-relay/chappe/bench/check"
 )
 
 // Case is one way of breaking things.
@@ -15,45 +17,92 @@ type Case struct {
 	Runs  int // how often it is to be run, in full
 	Times int // how often the fault happens in a run
 
-	apart bool        // nodes are silent for so long that presence may say so
-	load  func(*Load) // nil: the rig's
-	pipe  pipe        // what is between nodes; nil: nothing
-	do    func(ctx context.Context, c *cluster, r *rand.Rand) error
+	harm   check.Harm                  // what is done; "": nothing
+	whom   func(*rand.Rand) []int      // which nodes it strikes; nil: all
+	apart  bool                        // nodes are silent for so long that presence may say so
+	load   func(*Load)                 // nil: the rig's
+	back   time.Duration               // in which 99 % of clients are back, beyond what they were told; 0: 3 s
+	within time.Duration               // instead: whatever they were told
+	pipe   pipe                        // what is between nodes; nil: nothing
+	needs  func(*Load, *Result) string // what the case has not shown; "": it has
+	do     func(ctx context.Context, c *cluster, whom []int, r *rand.Rand) error
 }
 
 // Cases are all there are.
 func Cases() []Case {
 	out := []Case{
 		{Name: "calm", do: lasting(5 * time.Second)},
-		{Name: "kill", Runs: 5, Times: 10, do: kill},
-		{Name: "kill-region", Runs: 2, Times: 5, do: killRegion},
-		{Name: "restart-all", Runs: 3, do: restartAll},
-		{Name: "damage", Runs: 4, Times: 5, do: damage},
+		{Name: "kill", Runs: 5, Times: 10, harm: check.Killed, whom: one, needs: cuts, do: kill},
+		{Name: "kill-region", Runs: 2, Times: 5, harm: check.Killed, whom: region, back: 8 * time.Second, needs: cuts, do: kill}, // who is silent of two nodes is waited for twice
+		{Name: "restart-all", Runs: 3, harm: check.Restarted, needs: cuts, do: restartAll},
+		{Name: "damage", Runs: 4, Times: 5, harm: check.Harmed, whom: one, needs: cuts, do: damage},
+	}
+	part := func(name string, runs, times int, d time.Duration, harm check.Harm, load func(*Load), needs func(*Load, *Result) string) {
+		for _, k := range []struct {
+			name   string
+			oneWay bool
+		}{{"partition-", false}, {"one-way-", true}} {
+			out = append(out, Case{Name: k.name + name, Runs: runs, Times: times, harm: harm, whom: region, apart: true, load: load, needs: needs, do: partition(d, k.oneWay)})
+		}
 	}
 	for _, d := range []time.Duration{time.Second, 5 * time.Second, 30 * time.Second} {
-		out = append(out, Case{Name: "partition-" + d.String(), Times: 10, apart: true, do: partition(d, false)},
-			Case{Name: "one-way-" + d.String(), Times: 10, apart: true, do: partition(d, true)})
+		part(d.String(), 1, 10, d, check.Parted, nil, moves)
 	}
-	out = append(out, Case{Name: "partition-2m0s", Runs: 2, apart: true, do: partition(2*time.Minute, false)},
-		Case{Name: "one-way-2m0s", Runs: 2, apart: true, do: partition(2*time.Minute, true)})
+	part("2m0s", 2, 1, 2*time.Minute, check.Parted, nil, moves)
+	part("outlasts", 2, 1, 45*time.Second, check.GivenUp, func(l *Load) { l.Age = 15 * time.Second }, losses)
 	for _, d := range []time.Duration{time.Second, 10 * time.Second} {
-		out = append(out, Case{Name: "pause-" + d.String(), Runs: 2, Times: 3, do: pause(d)})
+		out = append(out, Case{Name: "pause-" + d.String(), Runs: 2, Times: 3, harm: check.Paused, whom: one, do: pause(d)})
 	}
 	return append(out,
-		Case{Name: "pause-1m0s", Runs: 3, do: pause(time.Minute)},
-		Case{Name: "loss-5", Runs: 2, do: loss(5)},
-		Case{Name: "loss-30", Runs: 3, apart: true, do: loss(30)},
-		Case{Name: "sliced", pipe: single, load: func(l *Load) { l.Rate = min(l.Rate, 60) }, do: lasting(20 * time.Second)},
-		Case{Name: "far-100ms", Times: 3, pipe: far(100 * time.Millisecond), do: kill},
-		Case{Name: "line-1mbit", load: func(l *Load) { l.Rate = min(l.Rate, 100) }, do: line(1000)},
-		Case{Name: "line-1mbit-over", apart: true, load: func(l *Load) { l.Rate, l.Pad = min(l.Rate, 200), 2000 }, do: line(1000)},
-		Case{Name: "resume-10000", load: func(l *Load) { l.Readers, l.Wide, l.Rate, l.Crowd = 10_000, 0, min(l.Rate, 100), true }, do: lose},
+		Case{Name: "pause-1m0s", Runs: 3, harm: check.Paused, whom: one, needs: cuts, do: pause(time.Minute)},
+		Case{Name: "loss-5", Runs: 2, harm: check.Rough, do: loss(5)},
+		Case{Name: "loss-30", Runs: 3, harm: check.Rough, apart: true, do: loss(30)},
+		Case{Name: "sliced", pipe: single, load: func(l *Load) { l.Rate, l.Slow = min(l.Rate, 60), 0 }, do: lasting(20 * time.Second)},
+		Case{Name: "far-100ms", Times: 3, pipe: far(100 * time.Millisecond), harm: check.Killed, whom: one, needs: cuts, do: kill},
+		Case{Name: "line-1mbit", harm: check.Rough, load: func(l *Load) { l.Rate, l.Slow = min(l.Rate, 100), 0 }, do: line(1000, 20*time.Second)},
+		Case{Name: "line-1mbit-over", harm: check.Narrow, apart: true, needs: losses, do: line(1000, 30*time.Second),
+			load: func(l *Load) { l.Rate, l.Pad, l.Slow = min(l.Rate, 200), 20_000, 0 }},
+		Case{Name: "resume-10000", harm: check.Killed, within: 10 * time.Second, whom: func(*rand.Rand) []int { return []int{0} }, needs: crowd, do: lose,
+			load: func(l *Load) {
+				*l = Load{Readers: 10_000, Fanout: l.Fanout, Rate: min(l.Rate, 100), Age: l.Age, Plain: true, Crowd: true}
+			}},
 	)
 }
 
+// What a case must have shown.
+func cuts(_ *Load, r *Result) string { return unless(r.Cuts > 0, "nobody was cut") }
+func losses(_ *Load, r *Result) string {
+	return unless(r.Lost > 0, "nothing was lost")
+}
+func moves(_ *Load, r *Result) string { return unless(r.Recovered > 0, "nobody moved") }
+func crowd(l *Load, r *Result) string {
+	return unless(r.Cuts >= l.Readers, fmt.Sprintf("only %d of %d clients were cut", r.Cuts, l.Readers))
+}
+
+func unless(ok bool, text string) string {
+	if ok {
+		return ""
+	}
+	return text
+}
+
+// one is any node.
+func one(r *rand.Rand) []int { return []int{r.IntN(len(regionOf))} }
+
+// region is all nodes of any region.
+func region(r *rand.Rand) (nodes []int) {
+	name := regionOf[r.IntN(len(regionOf))]
+	for i, of := range regionOf {
+		if of == name {
+			nodes = append(nodes, i)
+		}
+	}
+	return nodes
+}
+
 // lasting is nothing, for a while.
-func lasting(d time.Duration) func(context.Context, *cluster, *rand.Rand) error {
-	return func(ctx context.Context, _ *cluster, _ *rand.Rand) error { return wait(ctx, d) }
+func lasting(d time.Duration) func(context.Context, *cluster, []int, *rand.Rand) error {
+	return func(ctx context.Context, _ *cluster, _ []int, _ *rand.Rand) error { return wait(ctx, d) }
 }
 
 func wait(ctx context.Context, d time.Duration) error {
@@ -65,79 +114,41 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// kill ends one node without a word and starts it again a while later.
-func kill(ctx context.Context, c *cluster, r *rand.Rand) error {
-	i := r.IntN(len(regionOf))
-	c.kill(i)
-	if err := wait(ctx, time.Duration(1+r.IntN(5))*time.Second); err != nil {
+// kill ends nodes without a word and starts them again a while later.
+func kill(ctx context.Context, c *cluster, whom []int, r *rand.Rand) error {
+	for _, i := range whom {
+		c.kill(i)
+	}
+	if err := wait(ctx, time.Duration(1+r.IntN(5*len(whom)))*time.Second); err != nil {
 		return err
 	}
-	if err := c.start(i); err != nil {
-		return err
-	}
-	return c.ready(i, 30*time.Second)
+	return c.again(whom)
 }
 
-// lose ends the first node, at which all clients of a crowd are, for longer than
-// they take to come to another.
-func lose(ctx context.Context, c *cluster, _ *rand.Rand) error {
-	c.kill(0)
+// lose ends a node, at which all clients of a crowd are, for longer than they take
+// to come to another.
+func lose(ctx context.Context, c *cluster, whom []int, _ *rand.Rand) error {
+	c.kill(whom[0])
 	if err := wait(ctx, 20*time.Second); err != nil {
 		return err
 	}
-	if err := c.start(0); err != nil {
-		return err
-	}
-	return c.ready(0, 30*time.Second)
+	return c.again(whom)
 }
 
 // damage ends a node, harms a file of its store, and starts it again.
-func damage(ctx context.Context, c *cluster, r *rand.Rand) error {
-	i := r.IntN(len(regionOf))
-	c.kill(i)
-	if err := c.harm(i, r); err != nil {
+func damage(_ context.Context, c *cluster, whom []int, r *rand.Rand) error {
+	c.kill(whom[0])
+	if err := c.harm(whom[0], r); err != nil {
 		return err
 	}
-	if err := c.start(i); err != nil {
-		return err
-	}
-	return c.ready(i, 30*time.Second)
-}
-
-// killRegion ends all nodes of a region.
-func killRegion(ctx context.Context, c *cluster, r *rand.Rand) error {
-	region := regionOf[r.IntN(len(regionOf))]
-	var nodes []int
-	for i, of := range regionOf {
-		if of == region {
-			c.kill(i)
-			nodes = append(nodes, i)
-		}
-	}
-	if err := wait(ctx, time.Duration(1+r.IntN(10))*time.Second); err != nil {
-		return err
-	}
-	for _, i := range nodes {
-		if err := c.start(i); err != nil {
-			return err
-		}
-	}
-	for _, i := range nodes {
-		if err := c.ready(i, 30*time.Second); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.again(whom)
 }
 
 // restartAll restarts the nodes one after another, as an upgrade does.
-func restartAll(ctx context.Context, c *cluster, _ *rand.Rand) error {
+func restartAll(ctx context.Context, c *cluster, _ []int, _ *rand.Rand) error {
 	for i := range regionOf {
 		c.stop(i)
-		if err := c.start(i); err != nil {
-			return err
-		}
-		if err := c.ready(i, 30*time.Second); err != nil {
+		if err := c.again([]int{i}); err != nil {
 			return err
 		}
 		if err := wait(ctx, 2*time.Second); err != nil {
@@ -147,10 +158,10 @@ func restartAll(ctx context.Context, c *cluster, _ *rand.Rand) error {
 	return nil
 }
 
-// partition cuts a region off from the others.
-func partition(d time.Duration, oneWay bool) func(context.Context, *cluster, *rand.Rand) error {
-	return func(ctx context.Context, c *cluster, r *rand.Rand) error {
-		links := pairs(regionOf[r.IntN(len(regionOf))])
+// partition cuts nodes off from those of other regions.
+func partition(d time.Duration, oneWay bool) func(context.Context, *cluster, []int, *rand.Rand) error {
+	return func(ctx context.Context, c *cluster, whom []int, r *rand.Rand) error {
+		links := pairs(regionOf[whom[0]])
 		for _, l := range links {
 			if oneWay {
 				c.net.mute(l[0], l[1])
@@ -171,18 +182,17 @@ func partition(d time.Duration, oneWay bool) func(context.Context, *cluster, *ra
 }
 
 // pause stops a node's process.
-func pause(d time.Duration) func(context.Context, *cluster, *rand.Rand) error {
-	return func(ctx context.Context, c *cluster, r *rand.Rand) error {
-		i := r.IntN(len(regionOf))
-		c.signal(i, syscall.SIGSTOP)
+func pause(d time.Duration) func(context.Context, *cluster, []int, *rand.Rand) error {
+	return func(ctx context.Context, c *cluster, whom []int, _ *rand.Rand) error {
+		c.signal(whom[0], syscall.SIGSTOP)
 		err := wait(ctx, d)
-		c.signal(i, syscall.SIGCONT)
+		c.signal(whom[0], syscall.SIGCONT)
 		return err
 	}
 }
 
-func loss(percent int) func(context.Context, *cluster, *rand.Rand) error {
-	return func(ctx context.Context, c *cluster, _ *rand.Rand) error {
+func loss(percent int) func(context.Context, *cluster, []int, *rand.Rand) error {
+	return func(ctx context.Context, c *cluster, _ []int, _ *rand.Rand) error {
 		if err := c.net.lose(percent); err != nil {
 			return fmt.Errorf("%w: %w", errNotRun, err)
 		}
@@ -191,12 +201,12 @@ func loss(percent int) func(context.Context, *cluster, *rand.Rand) error {
 	}
 }
 
-func line(kbit int) func(context.Context, *cluster, *rand.Rand) error {
-	return func(ctx context.Context, c *cluster, _ *rand.Rand) error {
+func line(kbit int, d time.Duration) func(context.Context, *cluster, []int, *rand.Rand) error {
+	return func(ctx context.Context, c *cluster, _ []int, _ *rand.Rand) error {
 		if err := c.net.slow(kbit); err != nil {
 			return fmt.Errorf("%w: %w", errNotRun, err)
 		}
-		err := wait(ctx, 20*time.Second)
+		err := wait(ctx, d)
 		return errors.Join(err, c.net.slow(0))
 	}
 }

@@ -11,7 +11,6 @@ import (
 
 // harm does something to a file of a node's store, as a bad disk would.
 func (c *cluster) harm(i int, r *rand.Rand) error {
-	c.harmed[i] = true
 	var blocks, all []string
 	filepath.WalkDir(c.data(i), func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {

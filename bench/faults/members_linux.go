@@ -13,12 +13,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/chappe-relay/chappe/relay/auth"
 	chappe "github.com/chappe-relay/chappe/sdk/go"
 )
-
-// tokenSecret signs the tokens of members.
-const tokenSecret = "the secret that signs the tokens of members"
 
 // room is where they are.
 const room = "people.room"
@@ -27,6 +23,7 @@ const room = "people.room"
 // told who comes and goes.
 type members struct {
 	c      *cluster
+	http   *http.Client
 	token  string
 	users  []string
 	stop   context.CancelFunc
@@ -39,15 +36,9 @@ type members struct {
 	log    *os.File // each thing that was told, for whoever looks into a failure
 }
 
-// Presence is what was seen of the members.
-type Presence struct {
-	Lists, Joins, Leaves int      // looked at; told
-	Wrong                []string `json:",omitempty"`
-}
-
 func newMembers(ctx context.Context, c *cluster, n int) (*members, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	m := &members{c: c, stop: cancel, told: make(map[string]int), double: make(map[string]int)}
+	m := &members{c: c, http: c.quick(), stop: cancel, told: make(map[string]int), double: make(map[string]int)}
 	var err error
 	if m.log, err = os.Create(filepath.Join(c.dir, "presence.log")); err != nil {
 		return nil, err
@@ -57,17 +48,17 @@ func newMembers(ctx context.Context, c *cluster, n int) (*members, error) {
 	}
 	for i := range n + len(regionOf) {
 		user := fmt.Sprintf("u%d", i)
-		token, err := auth.Mint(auth.Key{ID: "k", Algorithm: auth.HS256, Secret: []byte(tokenSecret)}, auth.Claims{
-			User: user, Issued: time.Now(), Expires: time.Now().Add(time.Hour),
-			Grants: []auth.Grant{{Channels: []string{room}, Actions: []string{"*"}}},
-		})
+		token, err := mint(user, room)
 		if err != nil {
 			return nil, err
 		}
 		m.token = cmp.Or(m.token, token)
-		urls := c.urls()
+		var urls []string
+		for _, d := range c.doors() {
+			urls = append(urls, d.url)
+		}
 		urls = slices.Concat(urls[i%len(urls):], urls[:i%len(urls)])
-		client := chappe.New(urls[0], chappe.Options{Token: token, Regions: urls[1:], InOrder: true, Transport: "ws", OnState: func(st chappe.State) {
+		client := chappe.New(urls[0], chappe.Options{Token: token, Regions: urls[1:], InOrder: true, Transport: "ws", TLS: c.trust, OnState: func(st chappe.State) {
 			fmt.Fprintf(m.log, "%s %s: %s at %s (%v)\n", time.Now().Format("05.000"), user, st.Phase, st.URL, st.Err)
 		}})
 		m.users, m.all = append(m.users, user), append(m.all, client)
@@ -107,7 +98,7 @@ func (m *members) look(i int) (who []string, err error) {
 		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+m.token)
-	res, err := quick.Do(req)
+	res, err := m.http.Do(req)
 	if err != nil {
 		return nil, err
 	}

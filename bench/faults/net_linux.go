@@ -2,16 +2,16 @@ package faults
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"strings"
-	"sync/atomic"
 )
 
 // network is the namespaces, the bridge and the links.
 type network struct {
-	id    string // of everything that it makes
+	part  int // 10.part.0.0/16 is its own
 	nodes int
 	bad   error
 
@@ -19,10 +19,13 @@ type network struct {
 	doors []net.Listener // of its forwarders
 }
 
-func (n *network) ns(i int) string { return fmt.Sprintf("%sn%d", n.id, i) }
+// id begins the name of everything that it makes.
+func (n *network) id() string { return fmt.Sprintf("chf%d", n.part) }
+
+func (n *network) ns(i int) string { return fmt.Sprintf("%sn%d", n.id(), i) }
 
 // client is where clients reach a node.
-func (n *network) client(i int) string { return fmt.Sprintf("10.90.0.%d", 11+i) }
+func (n *network) client(i int) string { return fmt.Sprintf("10.%d.0.%d", n.part, 11+i) }
 
 // link is the address of node i on its link with j.
 func (n *network) link(i, j int) string {
@@ -31,7 +34,7 @@ func (n *network) link(i, j int) string {
 	if i > j {
 		last = 2
 	}
-	return fmt.Sprintf("10.91.%d.%d", a*16+b, last)
+	return fmt.Sprintf("10.%d.%d.%d", n.part, a*16+b, last)
 }
 
 // mesh is where node j reaches the mesh of node i.
@@ -42,7 +45,7 @@ func (n *network) mesh(i, j int) string {
 	return n.link(i, j) + ":7422"
 }
 
-func (n *network) iface(i, j int) string { return fmt.Sprintf("%s%d%d", n.id, i, j) }
+func (n *network) iface(i, j int) string { return fmt.Sprintf("%s%d%d", n.id(), i, j) }
 
 // ip runs the ip command; the first error stays.
 func (n *network) ip(format string, args ...any) {
@@ -55,8 +58,12 @@ func (n *network) ip(format string, args ...any) {
 	}
 }
 
-// made counts the networks of this process.
-var made atomic.Int32
+// Networks of runs that go on at the same time are apart: each has a part of
+// 10.0.0.0/8, and whose bridge of that name was made first has it.
+const (
+	firstPart = 64
+	parts     = 128
+)
 
 // makeNetwork makes namespaces for nodes. The error says why it cannot.
 func makeNetwork(nodes int) (*network, error) {
@@ -66,16 +73,23 @@ func makeNetwork(nodes int) (*network, error) {
 	if _, err := exec.LookPath("ip"); err != nil {
 		return nil, fmt.Errorf("network namespaces need the ip command (Debian's iproute2)")
 	}
-	// Names are new each time: what is deleted goes a moment later.
-	n := &network{id: fmt.Sprintf("c%d%c", os.Getpid()%100000, 'a'+made.Add(1)%26), nodes: nodes}
-	n.ip("link add %sb type bridge", n.id)
-	n.ip("addr add 10.90.0.1/24 dev %sb", n.id)
-	n.ip("link set %sb up", n.id)
+	n := &network{nodes: nodes}
+	for k, first := 0, rand.IntN(parts); ; k++ { // not the one before: what is deleted goes a moment later
+		n.part, n.bad = firstPart+(first+k)%parts, nil
+		if n.ip("link add %sb type bridge", n.id()); n.bad == nil {
+			break
+		}
+		if k == parts {
+			return nil, n.bad
+		}
+	}
+	n.ip("addr add 10.%d.0.1/24 dev %sb", n.part, n.id())
+	n.ip("link set %sb up", n.id())
 	for i := range nodes {
 		n.ip("netns add %s", n.ns(i))
-		n.ip("link add %sc%d type veth peer name eth0 netns %s", n.id, i, n.ns(i))
-		n.ip("link set %sc%d master %sb", n.id, i, n.id)
-		n.ip("link set %sc%d up", n.id, i)
+		n.ip("link add %sc%d type veth peer name eth0 netns %s", n.id(), i, n.ns(i))
+		n.ip("link set %sc%d master %sb", n.id(), i, n.id())
+		n.ip("link set %sc%d up", n.id(), i)
 		n.ip("-n %s addr add %s/24 dev eth0", n.ns(i), n.client(i))
 		n.ip("-n %s link set eth0 up", n.ns(i))
 		n.ip("-n %s link set lo up", n.ns(i))
@@ -123,7 +137,7 @@ func (n *network) lose(percent int) error {
 	for i := range n.nodes {
 		rules := "flush ruleset\n"
 		if percent > 0 {
-			rules += fmt.Sprintf("table ip f { chain in { type filter hook input priority 0; ip saddr 10.91.0.0/16 numgen random mod 100 < %d drop; }; }\n", percent)
+			rules += fmt.Sprintf("table ip f { chain in { type filter hook input priority 0; iifname \"%s*\" numgen random mod 100 < %d drop; }; }\n", n.id(), percent)
 		}
 		c := n.command(i, nft, "-f", "-")
 		c.Stdin = strings.NewReader(rules)
@@ -143,8 +157,8 @@ func (n *network) slow(kbit int) error {
 			}
 			words := []string{"-n", n.ns(i), "qdisc", "del", "dev", n.iface(i, j), "root"}
 			if kbit > 0 {
-				words = []string{"-n", n.ns(i), "qdisc", "replace", "dev", n.iface(i, j), "root", "tbf", "rate", fmt.Sprint(kbit, "kbit"), "burst", "16kb", "latency", "200ms"}
-				words[9] = fmt.Sprintf("%dkbit", kbit)
+				rate := fmt.Sprintf("%dkbit", kbit)
+				words = []string{"-n", n.ns(i), "qdisc", "replace", "dev", n.iface(i, j), "root", "tbf", "rate", rate, "burst", "16kb", "latency", "200ms"}
 			}
 			if out, err := exec.Command("tc", words...).CombinedOutput(); err != nil {
 				return fmt.Errorf("tc: %w: %s", err, strings.TrimSpace(string(out)))
@@ -162,5 +176,5 @@ func (n *network) close() {
 	for i := range n.nodes {
 		exec.Command("ip", "netns", "del", n.ns(i)).Run()
 	}
-	exec.Command("ip", "link", "del", n.id+"b").Run()
+	exec.Command("ip", "link", "del", n.id()+"b").Run()
 }

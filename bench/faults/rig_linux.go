@@ -2,7 +2,6 @@ package faults
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,40 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/chappe-relay/chappe/bench/check"
 )
-
-// Result of one run of a case.
-type Result struct {
-	Case       string
-	Seed       uint64
-	NotRun     string             `json:",omitempty"` // why
-	Failed     string             `json:",omitempty"` // the rig, not the relay
-	Violations map[check.Rule]int `json:",omitempty"`
-	Examples   []check.Violation  `json:",omitempty"`
-	check.Totals
-	Faults    int           // how often it was broken
-	Unknown   int64         // publications whose outcome the publisher never learned
-	Interrupt time.Duration // the 99th percentile of readers' interruptions
-	Cuts      int           // how many there were
-	Presence  Presence
-	LogShare  float64 `json:",omitempty"` // of the memory that logs may take, at the node with the most
-	Took      time.Duration
-	Machine   string
-}
-
-// OK reports whether all promises were kept.
-func (r *Result) OK() bool {
-	return r.NotRun == "" && r.Failed == "" && len(r.Violations) == 0 && len(r.Presence.Wrong) == 0
-}
-
-// ways are the transports of readers, in turn.
-var ways = []way{events, socket, events, socket, events, socket, polls, events, socket, events, socket, events, socket, events, socket, events, socket, events, socket}
 
 // Rig runs cases.
 type Rig struct {
@@ -75,6 +46,7 @@ func (g *Rig) Run(ctx context.Context, k Case, seed uint64) *Result {
 	return res
 }
 
+// run is one run. What it starts has ended when it returns.
 func (g *Rig) run(ctx context.Context, k Case, seed uint64, dir string, res *Result) error {
 	os.RemoveAll(dir)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -89,53 +61,94 @@ func (g *Rig) run(ctx context.Context, k Case, seed uint64, dir string, res *Res
 	if k.load != nil {
 		k.load(&load)
 	}
-	c, err := openCluster(g.Binary, dir, k.pipe)
+	c, err := openCluster(g.Binary, dir, load, k.pipe)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNotRun, err)
 	}
 	defer c.close()
-	checker := check.New(check.Options{Current: (g.Calm / 2).Microseconds(), Settle: 2 * g.Calm.Microseconds()})
+	p := layout(load)
+	checker := check.New(check.Terms{})
 	j := newJournal(checker, lines)
+	j.add(check.Event{Who: "rig", Do: check.Agreed, Terms: &check.Terms{
+		Current: (g.Calm / 2).Microseconds(), Settle: (g.Calm / 2).Microseconds(), Window: load.Age.Microseconds(),
+		Back: k.back.Microseconds(), Within: k.within.Microseconds(), Fleeting: p.fleeting,
+	}})
 
-	channels, places := layout(load)
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
-	var readers []*reader
-	var all sync.WaitGroup
-	for i, p := range places {
-		at, urls := i%len(regionOf), c.urls()
-		if load.Crowd {
-			at, urls = 0, []string{c.url(0), c.url(len(regionOf) - 1)}
-		}
-		r := newReader(j, fmt.Sprintf("r%d", i), p, urls, at, ways[i%len(ways)])
-		readers = append(readers, r)
-		all.Go(func() { r.run(reading) })
+	all, err := g.seat(reading, j, c, p, &load)
+	if err != nil {
+		return err
 	}
+	defer all.wait()
+	defer stopReading()
 	people, err := newMembers(reading, c, load.Members)
 	if err != nil {
 		return err
 	}
 	defer people.close()
-	w := newWriter(j, c.urls(), channels, load)
-	writing, stopWriting := context.WithCancel(ctx)
-	defer stopWriting()
-	var under sync.WaitGroup
-	if err := wait(ctx, time.Second); err != nil {
+	m := &meter{c: c}
+	all.work.Go(func() { m.run(reading) })
+	w, err := newWriter(j, c.doors(), c.trust, p.targets, load.Rate)
+	if err != nil {
 		return err
 	}
-	var ticking sync.WaitGroup
-	ticking.Go(func() { w.run(writing, func(do func()) { under.Go(do) }) })
+	writing, stopWriting := context.WithCancel(ctx)
+	var written sync.WaitGroup
 	finish := func() {
 		stopWriting()
-		ticking.Wait()
-		under.Wait()
+		written.Wait()
 	}
 	defer finish()
+	if err := all.up(ctx, time.Minute); err != nil {
+		return err
+	}
+	written.Go(func() { w.run(writing) })
 	if err := wait(ctx, g.Calm/2); err != nil {
 		return err
 	}
 	people.begin()
-	chance := rand.New(rand.NewPCG(seed, 11))
+	if err := g.breaks(ctx, k, c, j, rand.New(rand.NewPCG(seed, 11)), res); err != nil {
+		return err
+	}
+	if err := wait(ctx, g.Calm); err != nil {
+		return err
+	}
+	finish()
+	if err := wait(ctx, g.Calm/2+time.Second); err != nil {
+		return err
+	}
+	if err := compare(j, c, w, p.history); err != nil {
+		return err
+	}
+	res.Presence = people.judge(k.apart)
+	if res.LogShare, err = m.result(); err != nil {
+		return err
+	}
+	j.add(check.Event{Who: "rig", Do: check.Closing})
+	stopReading()
+	all.wait()
+	for i := range regionOf {
+		c.stop(i) // their logs have a line for each session now
+	}
+	counted, err := c.counted()
+	if err != nil {
+		return err
+	}
+	for s, n := range counted {
+		j.add(check.Event{Who: s.who, Do: check.Counted, Session: s.session, Count: n})
+	}
+	j.add(check.Event{Who: "rig", Do: check.End})
+	if err := errors.Join(all.bad(), j.close()); err != nil {
+		return err
+	}
+	g.sum(res, checker, w)
+	res.judge(&load, k.needs)
+	return nil
+}
+
+// breaks does what the case is about.
+func (g *Rig) breaks(ctx context.Context, k Case, c *cluster, j *journal, chance *rand.Rand, res *Result) error {
 	times := max(1, k.Times)
 	if g.Most > 0 {
 		times = min(times, g.Most)
@@ -146,86 +159,110 @@ func (g *Rig) run(ctx context.Context, k Case, seed uint64, dir string, res *Res
 				return err
 			}
 		}
+		var whom []int
+		var names []string
+		if k.whom != nil {
+			whom = k.whom(chance)
+		}
+		for _, i := range whom {
+			names = append(names, nodeName(i))
+		}
+		if k.harm == "" {
+			if err := k.do(ctx, c, whom, chance); err != nil {
+				return err
+			}
+			continue
+		}
 		res.Faults++
-		j.add(check.Event{Who: "rig", Do: check.Fault})
-		err := k.do(ctx, c, chance)
+		j.add(check.Event{Who: "rig", Do: check.Fault, What: k.harm, Nodes: names})
+		err := k.do(ctx, c, whom, chance)
 		j.add(check.Event{Who: "rig", Do: check.Healed})
 		if err != nil {
 			return err
 		}
 	}
-	if err := wait(ctx, g.Calm); err != nil {
-		return err
-	}
-	finish()
-	if err := wait(ctx, g.Calm/2); err != nil {
-		return err
-	}
+	return nil
+}
+
+// compare writes down what all histories hold.
+func compare(j *journal, c *cluster, w *writer, channels []string) error {
 	for i := range regionOf {
 		for _, ch := range channels {
 			pubs, err := w.holds(c.url(i), ch)
 			if err != nil {
 				return fmt.Errorf("history of node %d: %w", i, err)
 			}
-			j.add(check.Event{Who: fmt.Sprintf("n%d", i), Do: check.Holds, Channel: ch, Pubs: pubs, Damaged: c.harmed[i]})
+			j.add(check.Event{Who: nodeName(i), Do: check.Holds, Channel: ch, Pubs: pubs})
 		}
-	}
-	res.Presence = people.judge(k.apart)
-	if res.LogShare, err = c.fullest(); err != nil {
-		return err
-	}
-	stopReading()
-	all.Wait()
-	for i := range regionOf {
-		c.stop(i) // their logs have a line for each session now
-	}
-	counted, whole, err := c.dropped()
-	if err != nil {
-		return err
-	}
-	for _, r := range readers {
-		if whole {
-			j.add(check.Event{Who: r.name, Do: check.Counted, Count: counted[r.name]})
-		}
-	}
-	j.add(check.Event{Who: "rig", Do: check.End})
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if err := errors.Join(j.bad, j.out.Flush()); err != nil {
-		return err
-	}
-	res.Examples = checker.End()
-	res.Violations, res.Totals, res.Unknown = checker.Counts(), checker.Totals(), w.unknown.Load()
-	if len(res.Violations) == 0 {
-		res.Violations = nil
-	}
-	res.Examples = res.Examples[:min(len(res.Examples), 20)]
-	var gone []time.Duration
-	for _, r := range readers {
-		gone = append(gone, r.gone...)
-	}
-	slices.Sort(gone)
-	if res.Cuts = len(gone); res.Cuts > 0 {
-		res.Interrupt = gone[len(gone)*99/100]
 	}
 	return nil
 }
 
-// Save writes a result beside the others.
-func (g *Rig) Save(r *Result) error {
-	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
+func (g *Rig) sum(res *Result, c *check.Checker, w *writer) {
+	res.Examples = c.End()
+	res.Violations, res.Totals, res.Unknown = c.Counts(), c.Totals(), w.unknown.Load()
+	if len(res.Violations) == 0 {
+		res.Violations = nil
 	}
-	return os.WriteFile(filepath.Join(g.Dir, fmt.Sprintf("%s-%d.json", r.Case, r.Seed)), b, 0o644)
+	res.Examples = res.Examples[:min(len(res.Examples), 40)]
+	gone := c.Interruptions()
+	if res.Cuts = len(gone); res.Cuts > 0 {
+		res.Interrupt = gone[len(gone)*99/100]
+	}
 }
 
-// Load reads a result that is there already.
-func (g *Rig) Saved(k Case, seed uint64) (*Result, bool) {
-	b, err := os.ReadFile(filepath.Join(g.Dir, fmt.Sprintf("%s-%d.json", k.Name, seed)))
-	var r Result
-	if err != nil || json.Unmarshal(b, &r) != nil {
-		return nil, false
+// audience is all readers of a run.
+type audience struct {
+	readers []*reader
+	purse   *purse
+	work    sync.WaitGroup
+}
+
+// seat lets all readers begin.
+func (g *Rig) seat(ctx context.Context, j *journal, c *cluster, p *plan, l *Load) (*audience, error) {
+	a := &audience{purse: &purse{}}
+	doors := c.doors()
+	if l.Crowd {
+		doors = []door{doors[0], doors[len(doors)-1]}
 	}
-	return &r, true
+	w := newWorld(j, doors, c.trust, a.purse.token, l.Age)
+	for i, s := range p.seats {
+		at := i
+		if l.Crowd {
+			at = 0
+		}
+		r := newReader(w, fmt.Sprintf("r%d", i), s, at)
+		a.readers = append(a.readers, r)
+		a.work.Go(func() { r.run(ctx) })
+	}
+	return a, a.bad()
+}
+
+// up waits until all have stood once.
+func (a *audience) up(ctx context.Context, most time.Duration) error {
+	for until := time.Now().Add(most); ; {
+		missing := 0
+		for _, r := range a.readers {
+			if !r.up.Load() {
+				missing++
+			}
+		}
+		switch {
+		case missing == 0:
+			return nil
+		case time.Now().After(until):
+			return fmt.Errorf("%d of %d readers did not come to stand", missing, len(a.readers))
+		}
+		if err := wait(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func (a *audience) wait() { a.work.Wait() }
+
+func (a *audience) bad() error {
+	a.purse.mu.Lock()
+	defer a.purse.mu.Unlock()
+	return a.purse.bad
 }

@@ -2,9 +2,13 @@
 // and nodes wrote (package check), and exits with 1 if a promise was broken.
 //
 //	chappe-check FILE...
+//
+// Each file is in order of its events' times; they are put together by time.
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,29 +24,76 @@ func run(files []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "usage: chappe-check FILE...")
 		return 2
 	}
-	c := check.New(check.Options{})
-	for _, name := range files {
-		f, err := os.Open(name)
-		if err == nil {
-			err = c.Read(f)
-			f.Close()
-		}
-		if err != nil {
-			fmt.Fprintf(stderr, "chappe-check: %s: %v\n", name, err)
-			return 2
-		}
+	c := check.New(check.Terms{})
+	if err := merge(c, files); err != nil {
+		fmt.Fprintln(stderr, "chappe-check:", err)
+		return 2
 	}
-	return Report(stdout, c)
+	return report(stdout, c)
 }
 
-// Report prints what a Checker found, and returns 1 if that is anything.
-func Report(w io.Writer, c *check.Checker) int {
+// stream is one file and its next event.
+type stream struct {
+	name string
+	dec  *json.Decoder
+	next check.Event
+	n    int
+}
+
+// advance reads the next event; false at the end.
+func (s *stream) advance() (bool, error) {
+	s.next = check.Event{}
+	err := s.dec.Decode(&s.next)
+	if errors.Is(err, io.EOF) {
+		return false, nil
+	}
+	if s.n++; err != nil {
+		return false, fmt.Errorf("%s: event %d: %w", s.name, s.n, err)
+	}
+	return true, nil
+}
+
+// merge adds the events of all files by time.
+func merge(c *check.Checker, files []string) error {
+	var all []*stream
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		s := &stream{name: name, dec: json.NewDecoder(f)}
+		more, err := s.advance()
+		if err != nil {
+			return err
+		}
+		if more {
+			all = append(all, s)
+		}
+	}
+	for len(all) > 0 {
+		s := slices.MinFunc(all, func(a, b *stream) int { return int(a.next.At - b.next.At) })
+		if err := c.Add(&s.next); err != nil {
+			return fmt.Errorf("%s: event %d: %w", s.name, s.n, err)
+		}
+		more, err := s.advance()
+		if err != nil {
+			return err
+		}
+		if !more {
+			all = slices.DeleteFunc(all, func(o *stream) bool { return o == s })
+		}
+	}
+	return nil
+}
+
+// report prints what a Checker found, and returns 1 if that is anything.
+func report(w io.Writer, c *check.Checker) int {
 	found := c.End()
 	for _, v := range found {
 		fmt.Fprintf(w, "%d %s %s: %s\n", v.At, v.Rule, v.Who, v.Text)
 	}
-	t := c.Totals()
-	fmt.Fprintf(w, "%d events, %d publications, %d clients, %d deliveries, %d gaps\n", t.Events, t.Publications, t.Clients, t.Deliveries, t.Gaps)
+	fmt.Fprintf(w, "%+v\n", c.Totals())
 	counts := c.Counts()
 	if len(counts) == 0 {
 		fmt.Fprintln(w, "0 violations")

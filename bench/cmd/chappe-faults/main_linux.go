@@ -67,11 +67,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return fail(fmt.Errorf("build: %w: %s", err, text))
 		}
 	}
-	rig := &faults.Rig{Binary: *binary, Dir: dir, Keep: *keep, Load: faults.Load{Readers: 2000, Wide: 4, Fanout: 20, Rate: 500, Members: 20}, Calm: 20 * time.Second}
+	rig := &faults.Rig{Binary: *binary, Dir: dir, Keep: *keep, Calm: 20 * time.Second,
+		Load: faults.Load{Readers: 2000, Wide: 4, Fanout: 20, Private: 10, Fleet: 30, Slow: 8, Rate: 500, Members: 20, Age: 5 * time.Minute}}
 	rig.Most = *most
 	if *few {
 		rig.Most = 2
-		rig.Load, rig.Calm = faults.Load{Readers: 60, Wide: 1, Fanout: 10, Rate: 60, Members: 6}, 6*time.Second
+		rig.Load, rig.Calm = faults.Load{Readers: 60, Wide: 1, Fanout: 10, Private: 5, Fleet: 10, Slow: 4, Rate: 60, Members: 6, Age: 5 * time.Minute}, 6*time.Second
 	}
 	var results []*faults.Result
 	for _, k := range faults.Cases() {
@@ -111,7 +112,7 @@ func line(r *faults.Result) string {
 	case r.Failed != "":
 		state = "failed: " + r.Failed
 	case !r.OK():
-		state = fmt.Sprint("violations: ", r.Violations, r.Presence.Wrong)
+		state = fmt.Sprint("violations: ", r.Violations, r.Wrong, r.Presence.Wrong)
 	}
 	return fmt.Sprintf("%s %d: %s (%s)", r.Case, r.Seed, state, r.Took.Round(time.Second))
 }
@@ -140,7 +141,7 @@ func summary(w io.Writer, results []*faults.Result) int {
 			default:
 				code = 1
 			}
-			faults, cuts, bad = faults+r.Faults, cuts+r.Cuts, bad+len(r.Presence.Wrong)
+			faults, cuts, bad = faults+r.Faults, cuts+r.Cuts, bad+len(r.Wrong)+len(r.Presence.Wrong)
 			pubs, got, gaps = pubs+r.Publications, got+r.Deliveries, gaps+r.Gaps
 			worst = max(worst, r.Interrupt)
 			for _, n := range r.Violations {
@@ -151,7 +152,7 @@ func summary(w io.Writer, results []*faults.Result) int {
 	}
 	t.Flush()
 	for _, r := range results {
-		if r.Failed != "" || len(r.Violations) > 0 || r.NotRun != "" {
+		if !r.OK() {
 			fmt.Fprintln(w, line(r))
 			for _, v := range r.Examples {
 				fmt.Fprintf(w, "  %d %s %s: %s\n", v.At, v.Rule, v.Who, v.Text)
