@@ -1,5 +1,7 @@
 package check
 
+import "math"
+
 // account goes through all that a client was owed.
 func (c *Checker) account(k *client) {
 	missing, lost := uint64(0), uint64(0) // lost: that no range tells of
@@ -11,10 +13,10 @@ func (c *Checker) account(k *client) {
 			if owed && p.at > s.since && had {
 				c.totals.Owed++
 			}
-			if had || p.at <= s.since || p.known == 0 || c.due(p.known) > c.end {
+			if had || p.at <= s.since || p.known == 0 || c.due(p.last()) > c.end {
 				continue // before its time, or nobody knows whether it exists, or too young to judge
 			}
-			g := s.covers(p)
+			g := c.covers(s, p)
 			switch {
 			case k.habits.Slow:
 				if missing++; g == nil {
@@ -42,11 +44,14 @@ func (c *Checker) account(k *client) {
 	}
 }
 
-// covers returns the gap that tells of a publication; nil if there is none.
-func (s *sub) covers(p *publication) *gap {
+// covers returns the gap that tells of a publication; nil if there is none. One
+// that was repeated while regions were apart may have had a stamp that nobody saw:
+// then the end of any origin may tell of it.
+func (c *Checker) covers(s *sub, p *publication) *gap {
+	hidden := p.tried > p.at && c.apart(p)
 	for i := range s.gaps {
 		g := &s.gaps[i]
-		if g.origin == "" && g.at >= p.at {
+		if g.origin == "" && (g.at >= p.at || g.reason == "origin_lost") || hidden && g.to == math.MaxUint64 {
 			return g
 		}
 		for _, st := range p.stamps {
@@ -87,12 +92,12 @@ func (c *Checker) claims(all []*client) {
 		for _, s := range k.subs {
 			for i, n := range s.channel.pubs {
 				p := &c.pubs[n]
-				if _, had := s.at(i); had || p.known == 0 || p.at <= s.since {
-					continue
+				if _, had := s.at(i); had || p.known == 0 || p.at <= s.since || c.apart(p) {
+					continue // while regions are apart one may know what another does not
 				}
-				g := s.covers(p)
-				if g == nil {
-					continue
+				g := c.covers(s, p)
+				if g == nil || g.reason == "trimmed" {
+					continue // that is the reader's own
 				}
 				if at, ok := told[n]; !ok || g.at < at {
 					told[n] = g.at

@@ -347,36 +347,31 @@ var bad = map[string]struct {
 		return es
 	}},
 	"recovered, and lost long ago": {Recovered, func(es []Event) []Event {
-		// A client that was not told for 10 s of what all others were told.
-		i := find(es, 0, Fault, func(e *Event) bool { return e.What == GivenUp })
-		if i < 0 {
+		// A client that comes to a node that lost its store, and is told of the last
+		// words of another, long after all others were.
+		i, origin := struck(es, Harmed)
+		if i < 0 || find(es, 0, Fault, nil) < i {
 			return nil
 		}
-		g := find(es, i, Gap, func(e *Event) bool { return habits(es, e.Who).Wants[0] == "a" })
-		e := es[g]
-		es = slices.Clone(es)
-		heal := find(es, i, Healed, nil)
-		lates := slices.Clone(es[:heal])
-		var own []Event
-		lates = slices.DeleteFunc(lates, func(x Event) bool {
-			mine := x.Do == Gap && x.Who == e.Who && x.At > es[i].At
-			if mine {
-				own = append(own, x)
-			}
-			return mine
+		g := find(es, i, Gap, func(e *Event) bool {
+			return e.Origin == origin && habits(es, e.Who).Wants[0] == "a" && stays(es[i:], e.Who)
 		})
-		at := es[heal].At
-		lates = append(lates, Event{At: at, Who: e.Who, Do: Cut, OK: true, Session: 90})
-		lates = append(lates, Event{At: at + 8*second, Who: e.Who, Do: Subscribed, Channel: "a", How: Resumed, OK: true, Node: "n0"})
-		for _, x := range own {
-			x.At = at + 8*second + 1000
-			lates = append(lates, x)
+		heal := find(es, i, Healed, nil)
+		if g < 0 {
+			return nil
 		}
+		who, at := es[g].Who, es[heal].At
+		late := []Event{
+			{At: at, Who: who, Do: Cut, OK: true, Session: 90},
+			{At: at + 8*second, Who: who, Do: Subscribed, Channel: "a", How: Resumed, OK: true, Node: "n0"},
+			{At: at + 8*second + 1, Who: who, Do: Gap, Origin: origin, Reason: "origin_lost"},
+		}
+		out := slices.Concat(es[:g], es[g+1:heal], late)
 		for _, x := range es[heal:] {
 			x.At += 9 * second
-			lates = append(lates, x)
+			out = append(out, x)
 		}
-		return lates
+		return out
 	}},
 	"not recovered, and nothing told": {Recovered, func(es []Event) []Event {
 		i := find(es, 0, Subscribed, func(e *Event) bool { return e.How == Resumed && e.OK && e.Channel == "a" })

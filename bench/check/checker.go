@@ -42,6 +42,10 @@ type publication struct {
 	stamps  []stamp
 }
 
+// last is when it was last known to be on its way to everybody: a repeated one may
+// have been lost before.
+func (p *publication) last() int64 { return max(p.known, p.tried) }
+
 type stamp struct {
 	origin    string
 	tick, seq uint64

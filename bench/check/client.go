@@ -49,6 +49,7 @@ type gap struct {
 	at       int64
 	origin   string
 	from, to uint64
+	reason   string
 }
 
 func (c *Checker) client(name string) *client {
@@ -171,7 +172,7 @@ func (c *Checker) message(e *Event) error {
 	if e.Do == Copy {
 		return nil // of one that came before this subscription stood
 	}
-	if p.at > s.since && e.At > c.due(p.known) && !k.habits.Slow {
+	if p.at > s.since && e.At > c.due(p.last()) && !k.habits.Slow {
 		c.fail(Stale, e.At, e.Who, "publication %d of %s came %s late", e.Pub, e.Channel, span(e.At-p.at))
 	}
 	c.totals.Deliveries++
@@ -264,7 +265,7 @@ func (c *Checker) gap(e *Event) {
 		if e.Count > 0 && e.Origin == "" {
 			continue // told by number
 		}
-		g := gap{e.At, e.Origin, max(e.From, s.newest[e.Origin]), cmp.Or(e.To, math.MaxUint64)}
+		g := gap{e.At, e.Origin, max(e.From, s.newest[e.Origin]), cmp.Or(e.To, math.MaxUint64), e.Reason}
 		if g.to > g.from {
 			s.gaps = append(s.gaps, g)
 		}

@@ -42,7 +42,7 @@ func (c *Checker) compare(ch *channel) {
 // kept reports whether every history must agree about a publication: it has been
 // there for long enough, and not for as long as the window.
 func (c *Checker) kept(p *publication, at int64) bool {
-	return c.due(max(p.at, p.known)) <= at && p.at >= at-c.t.Window+c.t.Current && !c.apart(p)
+	return c.due(p.last()) <= at && p.at >= at-c.t.Window+c.t.Current && !c.apart(p)
 }
 
 func (c *Checker) keeps(ch *channel, n int, p *publication) {

@@ -23,6 +23,7 @@ type Case struct {
 	load   func(*Load)                 // nil: the rig's
 	back   time.Duration               // in which 99 % of clients are back, beyond what they were told; 0: 3 s
 	within time.Duration               // instead: whatever they were told
+	calm   time.Duration               // that it wants at least; 0: the rig's
 	pipe   pipe                        // what is between nodes; nil: nothing
 	needs  func(*Load, *Result) string // what the case has not shown; "": it has
 	do     func(ctx context.Context, c *cluster, whom []int, r *rand.Rand) error
@@ -43,6 +44,9 @@ func Cases() []Case {
 			oneWay bool
 		}{{"partition-", false}, {"one-way-", true}} {
 			out = append(out, Case{Name: k.name + name, Runs: runs, Times: times, harm: harm, whom: region, apart: true, load: load, needs: needs, do: partition(d, k.oneWay)})
+			if harm == check.GivenUp {
+				out[len(out)-1].calm = 20 * time.Second
+			}
 		}
 	}
 	for _, d := range []time.Duration{time.Second, 5 * time.Second, 30 * time.Second} {
@@ -60,7 +64,7 @@ func Cases() []Case {
 		Case{Name: "sliced", pipe: single, load: func(l *Load) { l.Rate, l.Slow = min(l.Rate, 60), 0 }, do: lasting(20 * time.Second)},
 		Case{Name: "far-100ms", Times: 3, pipe: far(100 * time.Millisecond), harm: check.Killed, whom: one, needs: cuts, do: kill},
 		Case{Name: "line-1mbit", harm: check.Rough, load: func(l *Load) { l.Rate, l.Slow = min(l.Rate, 100), 0 }, do: line(1000, 20*time.Second)},
-		Case{Name: "line-1mbit-over", harm: check.Narrow, apart: true, needs: losses, do: line(1000, 30*time.Second),
+		Case{Name: "line-1mbit-over", harm: check.Narrow, apart: true, calm: 20 * time.Second, needs: losses, do: line(1000, 30*time.Second),
 			load: func(l *Load) { l.Rate, l.Pad, l.Slow = min(l.Rate, 200), 20_000, 0 }},
 		Case{Name: "resume-10000", harm: check.Killed, within: 10 * time.Second, whom: func(*rand.Rand) []int { return []int{0} }, needs: crowd, do: lose,
 			load: func(l *Load) {

@@ -53,7 +53,8 @@ namespaces:
 func namespaces(l Load) string {
 	kept := fmt.Sprintf("history: true, age: %s, bytes: 64MiB", l.Age)
 	text := fmt.Sprintf("  \"*\": {%s, entries: 100000, wide: true, anonymous: [all]}\n  people: {presence: true}\n", kept) +
-		fmt.Sprintf("  p0: {%s, entries: 100000}\n  s0: {%s, entries: 4, anonymous: [all]}\n", kept, kept)
+		fmt.Sprintf("  p0: {%s, entries: 100000}\n  s0: {%s, entries: 4, anonymous: [all]}\n", kept, kept) +
+		fmt.Sprintf("  rides: {%s}\n", kept) // of the file that regions init wrote: what is kept longest decides when an origin is given up
 	for g := range l.Fleet {
 		text += fmt.Sprintf("  e%d: {anonymous: [all]}\n", g)
 	}

@@ -48,6 +48,7 @@ func (g *Rig) Run(ctx context.Context, k Case, seed uint64) *Result {
 
 // run is one run. What it starts has ended when it returns.
 func (g *Rig) run(ctx context.Context, k Case, seed uint64, dir string, res *Result) error {
+	calm := max(g.Calm, k.calm)
 	os.RemoveAll(dir)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -70,7 +71,7 @@ func (g *Rig) run(ctx context.Context, k Case, seed uint64, dir string, res *Res
 	checker := check.New(check.Terms{})
 	j := newJournal(checker, lines)
 	j.add(check.Event{Who: "rig", Do: check.Agreed, Terms: &check.Terms{
-		Current: (g.Calm / 2).Microseconds(), Settle: (g.Calm / 2).Microseconds(), Window: load.Age.Microseconds(),
+		Current: (calm / 2).Microseconds(), Settle: (calm / 2).Microseconds(), Window: load.Age.Microseconds(),
 		Back: k.back.Microseconds(), Within: k.within.Microseconds(), Fleeting: p.fleeting,
 	}})
 
@@ -104,18 +105,18 @@ func (g *Rig) run(ctx context.Context, k Case, seed uint64, dir string, res *Res
 		return err
 	}
 	written.Go(func() { w.run(writing) })
-	if err := wait(ctx, g.Calm/2); err != nil {
+	if err := wait(ctx, calm/2); err != nil {
 		return err
 	}
 	people.begin()
 	if err := g.breaks(ctx, k, c, j, rand.New(rand.NewPCG(seed, 11)), res); err != nil {
 		return err
 	}
-	if err := wait(ctx, g.Calm); err != nil {
+	if err := wait(ctx, calm); err != nil {
 		return err
 	}
 	finish()
-	if err := wait(ctx, g.Calm/2+time.Second); err != nil {
+	if err := wait(ctx, calm/2+time.Second); err != nil {
 		return err
 	}
 	if err := compare(j, c, w, p.history); err != nil {
