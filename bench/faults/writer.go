@@ -120,7 +120,8 @@ func (w *writer) holds(base, channel string) ([]int, error) {
 		return nil, err
 	}
 	r.Header.Set("Authorization", "Bearer "+w.token)
-	res, err := w.client.Do(r)
+	patient := &http.Client{Timeout: time.Minute, Transport: w.client.Transport} // 500 questions, on a busy machine
+	res, err := patient.Do(r)
 	if err != nil {
 		return nil, err
 	}
