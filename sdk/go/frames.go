@@ -53,7 +53,7 @@ func (l *link) welcomed(w *wire.Welcome) {
 	}
 	c.auth.accepted(w.Resume, w.Expires)
 	if dead := advice(w.Dead); dead > 0 {
-		l.watch(dead)
+		l.watch(advice(w.Ping), dead)
 	}
 	l.begin(func() { l.refresh(w.Expires) })
 	l.begin(l.seek)

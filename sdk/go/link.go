@@ -331,41 +331,56 @@ func (l *link) read(conn carrier.Conn) loss {
 }
 
 // watch drops the link when the relay has been silent for dead. The time that
-// the reader waited for the application is not the relay's. Half way there, a
-// link that can looks for another network path.
-func (l *link) watch(dead time.Duration) {
+// the reader waited for the application is not the relay's. A relay speaks at least
+// every ping: when it is late the link says something, which is all that a NAT needs
+// that has forgotten it, and then, if it can, looks for another network path.
+func (l *link) watch(ping, dead time.Duration) {
+	if ping <= 0 || ping >= dead {
+		ping = dead / 2
+	}
 	l.mu.Lock()
 	mover, _ := l.conn.(carrier.Migrator)
 	l.mu.Unlock()
-	moving := false
+	steps := []struct {
+		after time.Duration
+		do    func()
+	}{
+		{ping + (dead-ping)/4, func() { l.send(&wire.Pong{}) }},
+		{ping + (dead-ping)/2, func() {
+			if mover != nil {
+				l.begin(func() { l.move(mover) })
+			}
+		}},
+		{dead, func() { l.fail(loss{err: errDead, silent: true}) }},
+	}
+	next := 0
 	var timer *time.Timer
-	timer = time.AfterFunc(dead/2, func() {
+	timer = time.AfterFunc(steps[0].after, func() {
 		silent := time.Since(l.born) - time.Duration(l.heard.Load())
-		switch {
-		case l.waiting.Load():
+		if l.waiting.Load() {
 			silent = 0
-		case silent >= dead:
-			l.fail(loss{err: errDead, silent: true})
-			return
-		case silent < dead/2:
-			moving = false
-		case mover != nil && !moving:
-			moving = true
-			l.begin(func() {
-				if err := mover.Migrate(l.ctx); err != nil {
-					l.c.log.Debug("chappe: no other path", "url", l.base, "err", err)
-					return
-				}
-				l.send(&wire.Pong{}) // the relay follows when it hears us there
-			})
 		}
-		if silent < dead/2 {
-			timer.Reset(dead/2 - silent)
-		} else {
-			timer.Reset(dead - silent)
+		if silent < steps[0].after {
+			next = 0
+		}
+		for next < len(steps) && silent >= steps[next].after {
+			steps[next].do()
+			next++
+		}
+		if next < len(steps) {
+			timer.Reset(steps[next].after - silent)
 		}
 	})
 	l.timers = append(l.timers, timer)
+}
+
+// move goes to another network path.
+func (l *link) move(to carrier.Migrator) {
+	if err := to.Migrate(l.ctx); err != nil {
+		l.c.log.Debug("chappe: no other path", "url", l.base, "err", err)
+		return
+	}
+	l.send(&wire.Pong{}) // the relay follows when it hears us there
 }
 
 // await waits until a subscription has room, at most Options.Patience.

@@ -257,6 +257,37 @@ func lostAndBackFrom(t *testing.T, heard *states, talk func(p *peer)) (took time
 	return took
 }
 
+// A relay that is late with its ping is told that the client is there: a NAT that
+// forgot the client learns of it anew. One that is not late is not.
+func TestLateRelayIsTold(t *testing.T) {
+	inMemory(t, func(t *testing.T, n *network) {
+		told := make(chan time.Duration, 1)
+		n.sockets(t, "a", func(i int, p *peer) {
+			p.greet(wire.Welcome{Ping: 10_000, Dead: 15_000})
+			for range 3 { // in time
+				time.Sleep(10 * time.Second)
+				p.send(&wire.Ping{})
+				if _, ok := p.next().(*wire.Pong); !ok {
+					t.Error("no pong")
+				}
+			}
+			last := time.Now()
+			if _, ok := p.next().(*wire.Pong); !ok {
+				t.Error("no word")
+			}
+			told <- time.Since(last)
+			p.send(&wire.Progress{}) // it is there
+			p.stay()
+		})
+		c := n.client(t, 1, Options{})
+		defer closeNow(t, c)
+		subscribe(t, c, "x", SubOptions{})
+		if after := <-told; after != 11250*time.Millisecond {
+			t.Errorf("told after %s", after)
+		}
+	})
+}
+
 func TestPingIsAnswered(t *testing.T) {
 	inMemory(t, func(t *testing.T, n *network) {
 		answered := make(chan struct{})

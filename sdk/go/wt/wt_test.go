@@ -231,6 +231,25 @@ func TestMigratesBeforeItGivesUp(t *testing.T) {
 	})
 }
 
+// A relay that has nothing to say for as long as it may is no reason to move: the
+// paths of a connection are few.
+func TestSilenceIsNoLoss(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, r *rig) {
+		o := r.options()
+		o.Transport = "wt"
+		c := r.client(o)
+		s := subscribe(t, c, "a", chappe.SubOptions{})
+		time.Sleep(5 * time.Minute)
+		r.publish("a", 0)
+		takes(t, s, 0, 0)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if n := len(slices.DeleteFunc(slices.Clone(r.dials), func(d string) bool { return d != "udp" })); n != 1 {
+			t.Errorf("sockets: %v", r.dials)
+		}
+	})
+}
+
 // What datagrams lose is told where it is missing.
 func TestLostDatagramsAreTold(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, r *rig) {
