@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/chappe-relay/chappe/bench/check"
+	"github.com/chappe-relay/chappe/bench/udpline"
 )
 
 // Case is one way of breaking things.
@@ -24,7 +25,9 @@ type Case struct {
 	back   time.Duration               // in which 99 % of clients are back, beyond what they were told; 0: 3 s
 	within time.Duration               // instead: whatever they were told
 	calm   time.Duration               // that it wants at least; 0: the rig's
+	hangs  bool                        // it is about a region that hangs, and a publisher by method call
 	pipe   pipe                        // what is between nodes; nil: nothing
+	line   *udpline.Options            // between nodes and clients over WebTransport; nil: none
 	needs  func(*Load, *Result) string // what the case has not shown; "": it has
 	do     func(ctx context.Context, c *cluster, whom []int, r *rand.Rand) error
 }
@@ -65,12 +68,31 @@ func Cases() []Case {
 		Case{Name: "far-100ms", Times: 3, pipe: far(100 * time.Millisecond), harm: check.Killed, whom: one, needs: cuts, do: kill},
 		Case{Name: "line-1mbit", harm: check.Rough, load: func(l *Load) { l.Rate, l.Slow = min(l.Rate, 100), 0 }, do: line(1000, 20*time.Second)},
 		Case{Name: "line-1mbit-over", harm: check.Narrow, apart: true, calm: 20 * time.Second, needs: losses, do: line(1000, 30*time.Second),
-			load: func(l *Load) { l.Rate, l.Pad, l.Slow = min(l.Rate, 200), 20_000, 0 }},
+			load: func(l *Load) { // 20 times what a line takes, with few readers: their lines take it
+				l.Readers, l.Fanout, l.Rate, l.Pad, l.Slow = min(l.Readers, 160), min(l.Fanout, 4), min(l.Rate, 120), 20_000, 0
+			}},
+		Case{Name: "hung-region", Runs: 3, hangs: true},
+		Case{Name: "udp-rough", Runs: 2, harm: check.Rough, load: func(l *Load) { l.Guests, l.Slow = true, min(l.Slow, 3) }, needs: rough, do: rebind,
+			line: &udpline.Options{Delay: 20 * time.Millisecond, Jitter: 20 * time.Millisecond, Loss: 0.05}},
 		Case{Name: "resume-10000", harm: check.Killed, within: 10 * time.Second, whom: func(*rand.Rand) []int { return []int{0} }, needs: crowd, do: lose,
 			load: func(l *Load) {
 				*l = Load{Readers: 10_000, Fanout: l.Fanout, Rate: min(l.Rate, 100), Age: l.Age, Plain: true, Crowd: true}
 			}},
 	)
+}
+
+// rebind changes the addresses of all clients over WebTransport, twice: their
+// connections last.
+func rebind(ctx context.Context, c *cluster, _ []int, _ *rand.Rand) error {
+	for range 2 {
+		if err := wait(ctx, 5*time.Second); err != nil {
+			return err
+		}
+		for _, l := range c.lines {
+			l.Rebind()
+		}
+	}
+	return wait(ctx, 5*time.Second)
 }
 
 // What a case must have shown.
@@ -81,6 +103,10 @@ func losses(_ *Load, r *Result) string {
 func moves(_ *Load, r *Result) string { return unless(r.Recovered > 0, "nobody moved") }
 func crowd(l *Load, r *Result) string {
 	return unless(r.Cuts >= l.Readers, fmt.Sprintf("only %d of %d clients were cut", r.Cuts, l.Readers))
+}
+
+func rough(_ *Load, r *Result) string {
+	return unless(r.Cuts == 0, fmt.Sprintf("%d clients were cut", r.Cuts))
 }
 
 func unless(ok bool, text string) string {

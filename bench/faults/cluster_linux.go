@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/chappe-relay/chappe/bench/udpline"
 )
 
 // regionOf are the regions of the nodes.
@@ -23,7 +25,10 @@ type cluster struct {
 	net    *network
 	dir    string
 	binary string
-	trust  *tls.Config // of clients; nil: plain HTTP
+	trust  *tls.Config     // of clients; nil: plain HTTP
+	lines  []*udpline.Line // to each node, for WebTransport; nil: none
+
+	special func(files string) *exec.Cmd // what runs as the first node; nil: as all others
 
 	mu    sync.Mutex
 	procs []*process // of each node the newest
@@ -37,8 +42,8 @@ type process struct {
 	done chan struct{}
 }
 
-// openCluster makes the configurations and starts all nodes.
-func openCluster(binary, dir string, l Load, p pipe) (*cluster, error) {
+// prepare makes the network and the configurations.
+func prepare(binary, dir string, l Load, p pipe, line *udpline.Options) (*cluster, error) {
 	n, err := makeNetwork(len(regionOf))
 	if err != nil {
 		return nil, err
@@ -50,23 +55,34 @@ func openCluster(binary, dir string, l Load, p pipe) (*cluster, error) {
 	if err == nil {
 		err = c.configure(l)
 	}
+	for i := range regionOf {
+		if line != nil && err == nil {
+			var l *udpline.Line
+			if l, err = udpline.Open(n.client(i)+":8080", *line); err == nil {
+				c.lines = append(c.lines, l)
+			}
+		}
+	}
 	if err != nil {
 		c.close()
 		return nil, err
 	}
+	return c, nil
+}
+
+// open starts all nodes.
+func (c *cluster) open() error {
 	for i := range regionOf {
 		if err := c.start(i); err != nil {
-			c.close()
-			return nil, err
+			return err
 		}
 	}
 	for i := range regionOf {
 		if err := c.ready(i, 30*time.Second); err != nil {
-			c.close()
-			return nil, err
+			return err
 		}
 	}
-	return c, nil
+	return nil
 }
 
 func (c *cluster) data(i int) string { return filepath.Join(c.dir, fmt.Sprintf("data%d", i)) }
@@ -84,6 +100,9 @@ func (c *cluster) start(i int) error {
 	defer logs.Close()
 	files := strings.Join([]string{filepath.Join(dir, "chappe.yaml"), filepath.Join(dir, "mesh.yaml"), filepath.Join(dir, fmt.Sprintf("n%d.yaml", i))}, ",")
 	cmd := c.net.command(i, c.binary, "serve", "-config", files)
+	if c.special != nil && i == 0 {
+		cmd = c.special(files)
+	}
 	cmd.Stderr = logs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -206,6 +225,9 @@ func (c *cluster) bad() error {
 }
 
 func (c *cluster) close() {
+	for _, l := range c.lines {
+		l.Close()
+	}
 	for i := range c.procs {
 		if p := c.process(i); p != nil {
 			p.cmd.Process.Signal(syscall.SIGCONT)

@@ -15,7 +15,7 @@ func (c *cluster) configure(l Load) error {
 	}
 	tls := ""
 	if !l.Plain {
-		var addrs []string
+		addrs := []string{"127.0.0.1"} // where lines begin
 		for i := range regionOf {
 			addrs = append(addrs, c.net.client(i))
 		}

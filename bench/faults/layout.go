@@ -17,6 +17,7 @@ type Load struct {
 	Pad     int           // further bytes of each message
 	Members int           // further clients, whose presence is watched
 	Age     time.Duration // of history
+	Guests  bool          // half of the first come by WebTransport
 	Plain   bool          // no TLS, and so no WebTransport
 	Crowd   bool          // all are at the first node, and know one other
 }
@@ -97,8 +98,11 @@ func layout(l Load) *plan {
 		}
 		m := mixed[i%len(mixed)]
 		s.ways, s.roams = m.ways, m.roams
-		if l.Plain && s.ways[0] == guest {
+		switch {
+		case l.Plain && m.ways[0] == guest:
 			s.ways = []way{socket}
+		case l.Guests && i%2 == 0:
+			s.ways, s.roams = []way{guest}, false
 		}
 	}
 	return p

@@ -29,6 +29,7 @@ type door struct {
 type world struct {
 	j       *journal
 	doors   []door
+	guests  []door      // of those who come by WebTransport
 	trust   *tls.Config // nil: plain HTTP
 	tokens  func(grants ...string) string
 	streams *http.Client // for connections that last: one each
@@ -77,10 +78,14 @@ type first struct {
 
 func newReader(w *world, name string, s seat, at int) *reader {
 	r := &reader{world: w, seat: s, name: name, doors: w.doors, window: 2 * time.Second, dead: 4 * time.Second, had: make(map[int]first)}
+	if s.ways[0] == guest {
+		r.doors = w.guests
+	}
 	if s.nodes != nil {
+		all := r.doors
 		r.doors = nil
 		for _, i := range s.nodes {
-			r.doors = append(r.doors, w.doors[i])
+			r.doors = append(r.doors, all[i])
 		}
 	}
 	r.at = at % len(r.doors)

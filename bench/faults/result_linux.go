@@ -25,6 +25,7 @@ type Result struct {
 	Interrupt time.Duration // the 99th percentile of readers' interruptions
 	Cuts      int           // how many there were
 	Presence  Presence
+	Hung      *Hung   `json:",omitempty"`
 	LogShare  float64 // of the memory that logs may take, at the node with the most
 	Took      time.Duration
 	Machine   string

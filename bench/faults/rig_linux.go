@@ -53,6 +53,9 @@ func (g *Rig) run(ctx context.Context, k Case, seed uint64, dir string, res *Res
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
+	if k.hangs {
+		return g.hung(ctx, dir, res)
+	}
 	lines, err := os.Create(filepath.Join(dir, "events.jsonl"))
 	if err != nil {
 		return err
@@ -62,11 +65,14 @@ func (g *Rig) run(ctx context.Context, k Case, seed uint64, dir string, res *Res
 	if k.load != nil {
 		k.load(&load)
 	}
-	c, err := openCluster(g.Binary, dir, load, k.pipe)
+	c, err := prepare(g.Binary, dir, load, k.pipe, k.line)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNotRun, err)
 	}
 	defer c.close()
+	if err := c.open(); err != nil {
+		return err
+	}
 	p := layout(load)
 	checker := check.New(check.Terms{})
 	j := newJournal(checker, lines)
@@ -227,6 +233,13 @@ func (g *Rig) seat(ctx context.Context, j *journal, c *cluster, p *plan, l *Load
 		doors = []door{doors[0], doors[len(doors)-1]}
 	}
 	w := newWorld(j, doors, c.trust, a.purse.token, l.Age)
+	w.guests = doors
+	if len(c.lines) > 0 {
+		w.guests = nil
+		for i, line := range c.lines {
+			w.guests = append(w.guests, door{nodeName(i), "https://" + line.Addr()})
+		}
+	}
 	for i, s := range p.seats {
 		at := i
 		if l.Crowd {

@@ -28,9 +28,29 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	code := 0
+	if len(os.Args) > 1 && os.Args[1] == "publisher" {
+		code = publisher(ctx, os.Args[2:], os.Stdin, os.Stdout, os.Stderr)
+	} else {
+		code = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	}
 	stop()
 	os.Exit(code)
+}
+
+// publisher is what the rig starts as a node in the case of a region that hangs.
+func publisher(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	f := flag.NewFlagSet("chappe-faults publisher", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	files := f.String("config", "", "configuration files, with commas between")
+	if f.Parse(args) != nil {
+		return 2
+	}
+	if err := faults.Publisher(ctx, *files, stdin, stdout, stderr); err != nil {
+		fmt.Fprintln(stderr, "chappe-faults:", err)
+		return 1
+	}
+	return 0
 }
 
 // small is what CI runs.
