@@ -124,10 +124,11 @@ func span(us int64) time.Duration { return time.Duration(us) * time.Microsecond 
 
 func (c *Checker) cut(e *Event) {
 	k := c.client(e.Who)
+	k.torn[e.Session] = true
 	if k.stood == 0 || k.away {
 		return
 	}
-	k.away, k.own, k.cutAt, k.torn[e.Session] = true, e.OK, e.At, true
+	k.away, k.own, k.cutAt = true, e.OK, e.At
 	if k.down == 0 {
 		k.down, k.silent = e.At, false
 	}

@@ -163,18 +163,9 @@ func (r *reader) follow(ctx context.Context) error {
 
 // leave notes how a connection ended, and returns how long to wait for the next.
 func (r *reader) leave(err error) time.Duration {
-	told, _ := errors.AsType[*later](err)
-	if !r.stands {
-		switch {
-		case told != nil:
-			return told.wait
-		case r.way() == events && r.retry > 0:
-			return r.retry
-		}
-		return 100*time.Millisecond + rand.N(400*time.Millisecond)
-	}
 	cut := check.Event{Who: r.name, Do: check.Cut, Session: r.session, Told: r.window.Microseconds(), Dead: r.dead.Microseconds()}
 	wait := rand.N(r.window)
+	told, _ := errors.AsType[*later](err)
 	switch {
 	case errors.Is(err, errRoams):
 		cut.OK, wait = true, 0
@@ -184,6 +175,8 @@ func (r *reader) leave(err error) time.Duration {
 		wait, cut.Told = told.wait, told.wait.Microseconds()
 	case r.way() == events && r.retry > 0:
 		wait, cut.Told = r.retry, r.retry.Microseconds()
+	case !r.stands:
+		wait = 100*time.Millisecond + rand.N(400*time.Millisecond)
 	}
 	r.j.add(cut)
 	return wait

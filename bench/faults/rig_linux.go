@@ -150,7 +150,7 @@ func (g *Rig) run(ctx context.Context, k Case, seed uint64, dir string, res *Res
 		return err
 	}
 	g.sum(res, checker, w)
-	res.judge(&load, k.needs)
+	res.judge(&load, k)
 	return nil
 }
 
