@@ -133,7 +133,7 @@ func (p *plan) groups(l Load) {
 		}
 	}
 	for range l.Wide {
-		p.seats = append(p.seats, seat{name: "*.c0", channels: zeroth})
+		p.seats = append(p.seats, seat{name: "*.c0", channels: zeroth, grant: "*.c0", tries: ">"})
 	}
 }
 

@@ -3,7 +3,9 @@ package session
 import (
 	"fmt"
 
+	"github.com/chappe-relay/chappe/relay/channel"
 	"github.com/chappe-relay/chappe/relay/identity"
+	"github.com/chappe-relay/chappe/relay/namespace"
 	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
@@ -223,14 +225,30 @@ func (s *Session) mayLocked(a identity.Action, channel string) *wire.Err {
 	return s.host.may(s.who, a, channel)
 }
 
-func (h *Host) may(who *identity.Identity, a identity.Action, channel string) *wire.Err {
-	if h.cfg.Authority.Allows(who, h.cfg.Node.Table().For(channel), a, channel) {
+func (h *Host) may(who *identity.Identity, a identity.Action, name string) *wire.Err {
+	if h.cfg.Authority.Allows(who, h.namespaces(name), a, name) {
 		return nil
 	}
 	if who.User == "" && who.Key == "" {
-		return &wire.Err{Code: wire.CodeTokenRequired, Text: fmt.Sprintf("anonymous clients may not %s %s", verb(a), channel)}
+		return &wire.Err{Code: wire.CodeTokenRequired, Text: fmt.Sprintf("anonymous clients may not %s %s", verb(a), name)}
 	}
-	return &wire.Err{Code: wire.CodeForbidden, Text: fmt.Sprintf("no grant to %s %s", verb(a), channel)}
+	return &wire.Err{Code: wire.CodeForbidden, Text: fmt.Sprintf("no grant to %s %s", verb(a), name)}
+}
+
+// namespaces returns the options of a channel's namespace. A pattern that does not
+// fix its first token reaches into all of them: what anybody may do there is what
+// each lets anybody do.
+func (h *Host) namespaces(name string) *namespace.Options {
+	t := h.cfg.Node.Table()
+	o := t.For(name)
+	if channel.FixesFirst(name) {
+		return o
+	}
+	all := *o
+	for _, other := range t.Each {
+		all.Anonymous &= other.Anonymous
+	}
+	return &all
 }
 
 func verb(a identity.Action) string {
