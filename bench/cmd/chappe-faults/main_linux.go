@@ -54,7 +54,7 @@ func publisher(ctx context.Context, args []string, stdin io.Reader, stdout, stde
 }
 
 // small is what CI runs.
-var small = []string{"calm", "kill", "kill-region", "damage", "partition-5s", "one-way-1s", "pause-1s"}
+var small = []string{"calm", "kill", "kill-region", "damage", "partition-5s", "one-way-1s", "pause-1s", "udp-rough"}
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	f := flag.NewFlagSet("chappe-faults", flag.ContinueOnError)
