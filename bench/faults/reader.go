@@ -129,7 +129,7 @@ func (r *reader) run(ctx context.Context) {
 			return
 		}
 		sleep(ctx, r.leave(err))
-		if r.up.Load() { // until then it insists
+		if _, refused := errors.AsType[*later](err); r.up.Load() && (r.stands || !refused) { // who is told when to come back comes back there
 			r.at = (r.at + 1) % len(r.doors)
 		}
 		if r.stands {
