@@ -2,13 +2,14 @@
 // clients saw (package faults). It wants Linux, root and the ip command; what
 // cannot be run is reported as not run, by name.
 //
-//	chappe-faults [-out DIR] [-chappe BINARY] [-small] [-only NAME,NAME] [-runs N] [-most N]
+//	chappe-faults [-out DIR] [-chappe BINARY] [-small] [-only NAME,NAME] [-runs N] [-most N] [-readers N] [-rate N]
 //
 // A run that is there already is not repeated: ended in the middle, it goes on
 // where it was. It exits with 1 if a promise was broken.
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -65,6 +66,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	only := f.String("only", "", "names of cases")
 	runs := f.Int("runs", 0, "runs of each case; 0: as many as the case says")
 	most := f.Int("most", 0, "faults in one run at most; 0: as many as the case says")
+	readers := f.Int("readers", 0, "clients that follow channels with history; 0: 2000, or 60 with -small")
+	rate := f.Int("rate", 0, "messages a second; 0: 500, or 60 with -small")
 	keep := f.Bool("keep", false, "keep logs, stores and events of runs that pass")
 	if f.Parse(args) != nil {
 		return 2
@@ -94,6 +97,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		rig.Most = 2
 		rig.Load, rig.Calm = faults.Load{Readers: 60, Wide: 1, Fanout: 10, Private: 5, Fleet: 10, Slow: 4, Rate: 60, Members: 6, Age: 5 * time.Minute}, 6*time.Second
 	}
+	rig.Load.Readers, rig.Load.Rate = cmp.Or(*readers, rig.Load.Readers), cmp.Or(*rate, rig.Load.Rate)
 	var results []*faults.Result
 	for _, k := range faults.Cases() {
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), k.Name) || *only == "" && *few && !slices.Contains(small, k.Name) {
