@@ -107,7 +107,7 @@ func (c *Checker) subscribed(e *Event) {
 // connected judges whether a client has a connection that should have one.
 func (c *Checker) connected(k *client, at int64) {
 	switch {
-	case k.away && at > c.due(k.cutAt):
+	case k.away && at-k.habits.Late > c.due(k.cutAt):
 		c.fail(Stale, at, k.name, "is not connected, %s after it was cut", span(at-k.cutAt))
 	case k.stood == 0 && k.began != 0 && at > c.due(k.began):
 		c.fail(Stale, at, k.name, "was never connected")
@@ -173,7 +173,7 @@ func (c *Checker) message(e *Event) error {
 	if e.Do == Copy {
 		return nil // of one that came before this subscription stood
 	}
-	if p.at > s.since && e.At > c.due(p.last()) && !k.habits.Slow {
+	if p.at > s.since && e.At-k.habits.Late > c.due(p.last()) && !k.habits.Slow {
 		c.fail(Stale, e.At, e.Who, "publication %d of %s came %s late", e.Pub, e.Channel, span(e.At-p.at))
 	}
 	c.totals.Deliveries++

@@ -101,6 +101,7 @@ type Habits struct {
 	Bare   bool     `json:"bare,omitempty"`   // it compares no ids
 	Slow   bool     `json:"slow,omitempty"`   // it lets itself be overrun, and is told
 	Silent bool     `json:"silent,omitempty"` // only silence tells it that a process is gone (UDP)
+	Late   int64    `json:"late,omitempty"`   // microseconds by which it may be later than others, being so
 }
 
 // Terms of a run, in microseconds. What is 0 has the default.

@@ -104,11 +104,11 @@ func (c *Checker) caused(k *client, e *Event) bool {
 	case k.habits.Slow && slices.Contains([]string{"slow", "latest", "conflated", "trimmed"}, e.Reason):
 		return true
 	case c.fleeting(k, e.Channel):
-		return c.broken(e.At, e.At) || k.moved && e.At <= k.stood+c.t.Settle
+		return c.broken(e.At-k.habits.Late, e.At) || k.moved && e.At <= k.stood+c.t.Settle
 	}
 	for i := range c.faults {
 		f := &c.faults[i]
-		if e.At >= f.from && e.At <= f.end()+c.t.Settle && slices.Contains(reasons[f.what], e.Reason) && c.takes(f, e.Origin) {
+		if e.At >= f.from && e.At-k.habits.Late <= f.end()+c.t.Settle && slices.Contains(reasons[f.what], e.Reason) && c.takes(f, e.Origin) {
 			return true
 		}
 	}

@@ -102,7 +102,11 @@ func (r *reader) door() door { return r.doors[r.at] }
 func (r *reader) agent() string { return fmt.Sprintf("%s.%d", r.name, r.session) }
 
 func (r *reader) habits() *check.Habits {
-	return &check.Habits{Wants: r.channels, May: r.channels, Bare: r.bare(), Slow: r.slow, Silent: r.way() == guest}
+	h := &check.Habits{Wants: r.channels, May: r.channels, Bare: r.bare(), Slow: r.slow, Silent: r.way() == guest}
+	if h.Slow || h.Silent {
+		h.Late = (5 * time.Second).Microseconds() // dead and reconnect of the nodes together; a pause of a dawdler, and what it then catches up
+	}
+	return h
 }
 
 // Ends of a connection that are no failures.
