@@ -22,7 +22,7 @@ const (
 
 // reasons are those of gaps that a harm may cause in channels with history.
 var reasons = map[Harm][]string{
-	Killed: {"origin_lost", "lossy"}, Harmed: {"origin_lost", "lossy", "damaged"}, GivenUp: {"origin_lost", "lossy", "trimmed"}, Narrow: {"lossy"},
+	Killed: {"origin_lost", "lossy"}, Harmed: {"origin_lost", "lossy", "damaged"}, GivenUp: {"origin_lost", "lossy", "trimmed", "slow"}, Narrow: {"lossy"},
 	Restarted: nil, Paused: nil, Parted: nil, Rough: nil,
 }
 

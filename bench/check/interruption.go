@@ -15,9 +15,9 @@ type interruption struct {
 }
 
 // back ends an interruption. It began when the connection was of no use any more,
-// not when the client noticed.
+// not when the client noticed. One that dawdles takes its own time.
 func (c *Checker) back(k *client, at int64) {
-	if !k.own {
+	if !k.own && !k.habits.Slow {
 		c.gone = append(c.gone, interruption{k.down, k.name, at - k.down, k.wait})
 	}
 	k.down = 0
