@@ -97,7 +97,7 @@ func layout(l Load) *plan {
 			continue
 		}
 		m := mixed[i%len(mixed)]
-		s.ways, s.roams = m.ways, m.roams
+		s.ways, s.roams = m.ways, m.roams && !l.Crowd
 		switch {
 		case l.Plain && m.ways[0] == guest:
 			s.ways = []way{socket}
