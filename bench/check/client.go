@@ -207,6 +207,7 @@ func (s *sub) set(i int, at int64) {
 const (
 	remembered = second
 	recent     = 16
+	behind     = 10 * second
 )
 
 // again judges a publication that came a second time. Under a stamp that the
@@ -226,7 +227,7 @@ func (c *Checker) again(e *Event, k *client, s *sub, first int64) {
 		c.totals.Copies++
 	case !k.habits.Bare:
 		c.fail(Repeated, e.At, e.Who, "publication %d of %s, %s, is a copy, and the client compares ids", e.Pub, e.Channel, e.Stamp)
-	case moved-first < remembered && k.since(first, moved) < recent:
+	case moved-first < remembered && k.since(first, moved) < recent && e.At-int64(st.tick) < behind:
 		c.fail(Repeated, e.At, e.Who, "publication %d of %s, %s, is a copy of one that came %s before the client moved", e.Pub, e.Channel, e.Stamp, span(moved-first))
 	default:
 		c.totals.Copies++

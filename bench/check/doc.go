@@ -25,7 +25,8 @@
 //   - Within the window all histories hold the same.
 //   - All copies of one publication are one message for every reader. A client that
 //     compares no ids may get a copy if it moved more than a second, or sixteen
-//     messages, after it had the first.
+//     messages, after it had the first, or moved and is ten seconds behind. (Ticks
+//     are microseconds of the clock that times are of, about.)
 //
 // Of channels without history ("fleeting"): what is lost is told, and nothing is
 // lost for a client that stays where it is while nothing is broken.

@@ -106,7 +106,7 @@ func (m *model) of(ch string) (out []*reader) {
 }
 
 func (m *model) stamp(p *pub, n *node) string {
-	m.tick++
+	m.tick = max(m.tick+1, uint64(m.at))
 	m.seqs[p.ch+n.origin]++
 	s := fmt.Sprintf("%s.%d.%d", n.origin, m.tick, m.seqs[p.ch+n.origin])
 	p.stamps, p.origin, p.tick, p.at = append(p.stamps, s), n.origin, m.tick, n

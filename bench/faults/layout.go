@@ -165,7 +165,7 @@ func (p *plan) private(l Load) {
 // the others do not follow its shard.
 func (p *plan) fleet(l Load) {
 	where := [][]int{{0, 3}, {1, 3}, {0, 2}} // in two regions each
-	const of = 10 // readers of a group
+	const of = 10                            // readers of a group
 	for g := range (l.Fleet + of - 1) / of {
 		var names []string
 		for i := range 2 {

@@ -35,15 +35,14 @@ type world struct {
 	streams *http.Client // for connections that last: one each
 	lazy    *http.Client // the same, of readers that dawdle
 	short   *http.Client // for requests that end
-	age     time.Duration
 }
 
-func newWorld(j *journal, doors []door, trust *tls.Config, tokens func(...string) string, age time.Duration) *world {
+func newWorld(j *journal, doors []door, trust *tls.Config, tokens func(...string) string) *world {
 	dial := (&net.Dialer{Timeout: 2 * time.Second}).DialContext
 	client := func(dial func(context.Context, string, string) (net.Conn, error)) *http.Client {
 		return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial, TLSClientConfig: trust.Clone(), ResponseHeaderTimeout: 3 * time.Second}}
 	}
-	return &world{j: j, doors: doors, trust: trust, tokens: tokens, age: age, streams: client(dial), lazy: client(dawdling(dial)),
+	return &world{j: j, doors: doors, trust: trust, tokens: tokens, streams: client(dial), lazy: client(dawdling(dial)),
 		short: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256, DialContext: dial, TLSClientConfig: trust.Clone()}}}
 }
 
@@ -334,7 +333,7 @@ func (r *reader) gap(f *wire.Gap) {
 			if name != "" {
 				shard = position.Shard(name)
 			}
-			e.From, e.To = max(g.From, p.Done(g.Origin, shard, r.age)), g.To
+			e.From, e.To = max(g.From, p.Done(g.Origin, shard, nil)), g.To
 			if g.To == position.End {
 				e.To = 0
 			}

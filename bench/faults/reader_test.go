@@ -27,7 +27,7 @@ func alone(t *testing.T, s seat, h http.Handler) (*reader, func() []check.Event)
 	t.Cleanup(server.Close)
 	var b bytes.Buffer
 	j := newJournal(check.New(check.Terms{}), &b)
-	r := newReader(newWorld(j, []door{{"n0", server.URL}}, nil, nil, 5*time.Minute), "r0", s, 0)
+	r := newReader(newWorld(j, []door{{"n0", server.URL}}, nil, nil), "r0", s, 0)
 	return r, func() (all []check.Event) {
 		if err := j.close(); err != nil {
 			t.Fatal(err)

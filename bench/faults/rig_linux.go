@@ -232,7 +232,7 @@ func (g *Rig) seat(ctx context.Context, j *journal, c *cluster, p *plan, l *Load
 	if l.Crowd {
 		doors = []door{doors[0], doors[len(doors)-1]}
 	}
-	w := newWorld(j, doors, c.trust, a.purse.token, l.Age)
+	w := newWorld(j, doors, c.trust, a.purse.token)
 	w.guests = doors
 	if len(c.lines) > 0 {
 		w.guests = nil
