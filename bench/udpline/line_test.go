@@ -29,7 +29,7 @@ func far(t *testing.T, o udpline.Options) (*relaytest.Server, *udpline.Line, *ch
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := s.WebTransport(certs.Config(dev))
+	server := s.WebTransport(certs.Config(dev, false))
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := server.Serve(socket); err != nil {
