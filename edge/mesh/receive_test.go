@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -35,7 +37,9 @@ func (h *heard) expect(t *testing.T, want ...string) {
 
 // An announcement, and a mark behind one that was lost, are signs of life. They do not
 // say how far an origin has come.
-func TestSignsOfLife(t *testing.T) {
+func TestSignsOfLife(t *testing.T) { synctest.Test(t, testSignsOfLife) }
+
+func testSignsOfLife(t *testing.T) {
 	cfg := Config{Region: "eu", Node: "n1"}.filled()
 	m := &Mesh{cfg: cfg, out: newOutbox(cfg.Outbox), hurry: make(chan struct{}, 1), sources: make(map[position.Origin]*source)}
 	m.current.Store(&[]position.Origin{1})
@@ -71,6 +75,9 @@ func TestSignsOfLife(t *testing.T) {
 	s.whole = true
 	take(mark(20, 4))
 	h.expect(t, "mark 20 map[3:4]")
-	take(append(putHeader(nil, kindAnnounce, 8), body...)) // its next life
+	take(append(putHeader(nil, kindAnnounce, 8), body...)) // its next life, or another node of its name
+	h.expect(t, "heard 8")
+	time.Sleep(memberSilence)
+	take(append(putHeader(nil, kindAnnounce, 8), body...))
 	h.expect(t, "heard 8", "sealed 7")
 }
