@@ -22,9 +22,11 @@ func (r *reader) visit(ctx context.Context) {
 	}
 	urls = slices.Concat(urls[r.at:], urls[:r.at])
 	t := &trace{r: r}
-	c := chappe.New(urls[0], chappe.Options{
-		Transport: "wt", WebTransport: &dialer, TLS: r.trust, Regions: urls[1:], InOrder: true, Agent: r.name, OnState: t.state,
-	})
+	o := chappe.Options{Transport: "wt", WebTransport: &dialer, TLS: r.trust, Regions: urls[1:], InOrder: true, Agent: r.name, OnState: t.state}
+	if r.grant != "" {
+		o.Token = r.tokens(r.grant)
+	}
+	c := chappe.New(urls[0], o)
 	defer func() {
 		t.end()
 		late, cancel := context.WithTimeout(context.Background(), 2*time.Second)

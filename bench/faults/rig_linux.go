@@ -255,17 +255,18 @@ func (g *Rig) seat(ctx context.Context, j *journal, c *cluster, p *plan, l *Load
 // up waits until all have stood once.
 func (a *audience) up(ctx context.Context, most time.Duration) error {
 	for until := time.Now().Add(most); ; {
-		missing := 0
+		var missing []*reader
 		for _, r := range a.readers {
 			if !r.up.Load() {
-				missing++
+				missing = append(missing, r)
 			}
 		}
 		switch {
-		case missing == 0:
+		case len(missing) == 0:
 			return nil
 		case time.Now().After(until):
-			return fmt.Errorf("%d of %d readers did not come to stand", missing, len(a.readers))
+			r := missing[0]
+			return fmt.Errorf("%d of %d readers did not come to stand; one of them follows %s by %v", len(missing), len(a.readers), r.seat.name, r.ways)
 		}
 		if err := wait(ctx, 100*time.Millisecond); err != nil {
 			return err
