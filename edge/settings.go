@@ -107,12 +107,14 @@ func (s *settings) with(base *config.Config, all []config.Value) (*config.Config
 }
 
 // follow puts in force what is set now.
-func (s *settings) follow() {
+func (s *settings) follow() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.renewLocked(s.base); err != nil {
+	err := s.renewLocked(s.base)
+	if err != nil {
 		s.log.Error("settings are not in force", "err", err)
 	}
+	return err
 }
 
 // reload takes in what a new configuration says of the live keys, after first, what
@@ -239,7 +241,9 @@ func (s *settings) put(key string, one setting) error {
 	if _, err := s.store.Put(kindSetting, key, one, time.Time{}); err != nil {
 		return unkept(err)
 	}
-	s.follow()
+	if err := s.follow(); err != nil {
+		return &admin.Refusal{Code: CodeIdle, Text: "it is kept, for all nodes, and not in force on this one: " + err.Error()}
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -165,6 +166,20 @@ func TestSettingsAreRefused(t *testing.T) {
 	}
 	if code := r.set("namespaces.*.age", "30s"); code != "" || r.shows("namespaces.*.age") != "30s set at ap.n1 over 1m" {
 		t.Errorf("%s %s", code, r.shows("namespaces.*.age"))
+	}
+	// What is kept and cannot be put in force is not called done.
+	s, apply := r.node.settings, r.node.settings.apply
+	s.mu.Lock()
+	s.apply = func(*config.Config) error { return errors.New("not today") }
+	s.mu.Unlock()
+	if status, body := r.send(http.MethodPut, "/v1/settings/limits.burst", "300"); status != 503 || !strings.Contains(body, CodeIdle) || !strings.Contains(body, "not today") {
+		t.Errorf("%d %s", status, body)
+	}
+	s.mu.Lock()
+	s.apply = apply
+	s.mu.Unlock()
+	if code := r.set("limits.burst", "301"); code != "" {
+		t.Error(code)
 	}
 	if _, body := r.ask("GET", "/v1/settings?limit=2"); !strings.Contains(body, `"next":`) || !strings.Contains(body, `"total":15`) {
 		t.Errorf("%s", body)

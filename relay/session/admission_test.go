@@ -133,5 +133,21 @@ func TestRoomIsCountedByCost(t *testing.T) {
 	if want := 1.0; h.Full() != want { // of its sockets
 		t.Errorf("full: %v", h.Full())
 	}
+	open(20, true, true).End(nil)
+
+	// A connection without a session takes room as well, of what there is now.
+	limits.Sessions = 30
+	h.Configure(limits)
+	if _, ok := h.Reserve("x", 20); ok {
+		t.Error("a connection has found room where limits were lowered")
+	}
+	limits.Sessions = 44
+	h.Configure(limits)
+	release, ok := h.Reserve("x", 20)
+	if !ok {
+		t.Fatal("a connection has found no room where limits were raised")
+	}
+	open(20, true, false)
+	release()
 	open(20, true, true)
 }

@@ -266,7 +266,7 @@ func (h *Host) open(p Params) (*Session, *wire.CloseError) {
 // is called, once. It reports false where there is none.
 func (h *Host) Reserve(transport string, cost int) (release func(), ok bool) {
 	h.mu.Lock()
-	full := h.used+cost > h.cfg.Limits.Sessions
+	full := h.used+cost > h.Limits().Sessions
 	if !full {
 		h.used += cost
 	}
