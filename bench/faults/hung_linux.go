@@ -70,8 +70,13 @@ func (g *Rig) hung(ctx context.Context, dir string, res *Result) error {
 	}
 	h := &Hung{}
 	res.Hung = h
-	if h.Healthy, h.Third[0], err = p.measure(stretch{hungFor, hungRate, hungSize}, third); err != nil {
-		return err
+	for range 3 { // a machine that others use may not be quiet at once
+		if h.Healthy, h.Third[0], err = p.measure(stretch{hungFor, hungRate, hungSize}, third); err != nil {
+			return err
+		}
+		if h.Healthy.Longest <= maxLongest {
+			break
+		}
 	}
 	res.Faults++
 	for _, i := range []int{1, 2} {
@@ -98,8 +103,8 @@ func (g *Rig) hung(ctx context.Context, dir string, res *Result) error {
 	return err
 }
 
-// hung judges the limits. What this machine does not reach beside a healthy region
-// is no limit beside one that hangs.
+// hung judges the limits. Where the machine does not keep them beside a healthy
+// region, it cannot show them beside one that hangs.
 func (r *Result) hung(h *Hung) {
 	wrong := func(bad bool, format string, args ...any) {
 		if bad {
@@ -108,7 +113,8 @@ func (r *Result) hung(h *Hung) {
 	}
 	wrong(h.Healthy.Rate < 0.95*hungRate, "the machine is too slow: %.0f msg/s beside a healthy region", h.Healthy.Rate)
 	wrong(h.Hung.Rate < 0.95*hungRate, "%.0f msg/s beside a region that hangs", h.Hung.Rate)
-	wrong(h.Hung.Longest > max(maxLongest, h.Healthy.Longest), "a publish took %s beside a region that hangs, %s before", h.Hung.Longest, h.Healthy.Longest)
+	wrong(h.Healthy.Longest > maxLongest, "the machine is too busy: a publish took %s beside a healthy region", h.Healthy.Longest)
+	wrong(h.Hung.Longest > maxLongest, "a publish took %s beside a region that hangs, %s before", h.Hung.Longest, h.Healthy.Longest)
 	wrong(h.Hung.Memory > maxGrowth, "the publisher grew by %d MiB", h.Hung.Memory>>20)
 	wrong(h.Third[1] < 0.95*h.Third[0], "%.0f %% came to a third region, %.0f %% before", 100*h.Third[1], 100*h.Third[0])
 	wrong(h.Back > 10*time.Second, "the region that hung had nothing new for %s", h.Back)

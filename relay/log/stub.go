@@ -81,13 +81,26 @@ func (l *Log) dropStubLocked() {
 	}
 }
 
-// Stubs returns the stubs from the first one on for which wanted is true, oldest
-// first.
-func (l *Log) Stubs(wanted func(*Stub) bool) []Stub {
+// Stubs returns the stubs from the first one on that a reader has not done, oldest
+// first. done, which is asked once for an origin, tells how far it has.
+func (l *Log) Stubs(done func(position.Origin) uint64) []Stub {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	known := make(map[position.Origin]uint64)
+	var last position.Origin // they come in runs
+	var far uint64
 	for i := range l.stubs {
-		if wanted(&l.stubs[i]) {
+		s := &l.stubs[i].Stamp
+		if s.Origin != last || i == 0 {
+			last = s.Origin
+			tick, ok := known[last]
+			if !ok {
+				tick = done(last)
+				known[last] = tick
+			}
+			far = tick
+		}
+		if s.Tick > far {
 			return slices.Clone(l.stubs[i:])
 		}
 	}

@@ -3,6 +3,7 @@ package log
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/chappe-relay/chappe/relay/position"
@@ -32,8 +33,11 @@ func TestStubsKeepTheirPlace(t *testing.T) {
 			case 2:
 				stubs := l.Newest(r.IntN(50))
 				if r.IntN(2) == 0 {
-					at := uint64(r.IntN(300))
-					stubs = l.Stubs(func(s *Stub) bool { return s.At >= at })
+					at := 1000 + uint64(r.IntN(3000))
+					stubs = l.Stubs(func(o position.Origin) uint64 { return at + 100*uint64(o) })
+					if i := slices.IndexFunc(l.stubs, func(s Stub) bool { return s.Stamp.Tick > at+100*uint64(s.Stamp.Origin) }); len(stubs) != len(l.stubs)-i && (i >= 0 || len(stubs) > 0) {
+						t.Fatalf("seed %d: %d stubs of %d, not from number %d on", seed, len(stubs), len(l.stubs), i)
+					}
 				}
 				var es []*Entry
 				for _, s := range stubs {

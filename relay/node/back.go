@@ -72,20 +72,25 @@ type Stretch struct {
 // is over, whatever came of it. A reader with a position needs what it has not done;
 // one without needs the newest so many entries.
 func (n *Node) Back(name string, pattern bool, p *position.Position, newest int, done func()) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	if n.cfg.Store == nil || pattern && !channel.FixesFirst(name) {
 		return false
 	}
-	c := n.openLocked(name, pattern)
+	l := n.Peek(name, pattern)
+	// Looking through a long log takes a while: publishing must not wait for it.
 	var stubs []log.Stub
 	if p != nil {
-		stubs = c.Stubs(func(s *log.Stub) bool { return s.Stamp.Tick > p.Done(s.Stamp.Origin, c.Shard, n.Ancient) })
+		stubs = l.Stubs(func(o position.Origin) uint64 { return p.Done(o, l.Shard, n.Ancient) })
 	} else {
-		stubs = c.Newest(newest)
+		stubs = l.Newest(newest)
 	}
 	if len(stubs) == 0 {
 		return false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c := n.openLocked(name, pattern)
+	if c.Log != l {
+		return false // ended meanwhile, after being of no use for long: a gap tells of it
 	}
 	if c.barred > n.nowLocked() {
 		n.backs.refused++

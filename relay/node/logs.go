@@ -76,7 +76,7 @@ func (n *Node) patternLocked(pattern string) *channelLog {
 		}
 		matching = append(matching, l)
 		trims = mergeTrims(trims, l.Trims())
-		stubs = append(stubs, l.Stubs(func(*log.Stub) bool { return true })...)
+		stubs = append(stubs, l.Stubs(func(position.Origin) uint64 { return 0 })...)
 		first, next := l.Bounds()
 		es := make([]*log.Entry, next-first)
 		k, _ := l.Read(first, n.at+1, es)
