@@ -1,15 +1,18 @@
-// Builds dist: modules and types by tsc, one minified module by esbuild and terser.
+// Builds dist, which is published: the client as one minified module, the same
+// for Node, their source maps, and the types of the API. build has the modules
+// one by one, for the unit tests.
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { build } from 'esbuild'
 import { minify } from 'terser'
 
-const limit = 12 * 1024 // bytes of the full client, gzipped
+const limit = 12_000 // bytes of the full client, as a server's plain gzip sends them
 
 // Members that are named nowhere but in our own sources: neither on the wire,
-// nor by the platform, nor in the API. The tests run on what becomes of them.
+// nor by the platform, nor in the API. What is published has short names for
+// them, for an application's bundler would keep them as they are.
 const ours = `
   about accepted active adopt after again air ask asked asleep auth base bearer began begin blame bye cancelSeek catchUp changed
   check concerns consumers covers cut delay deliver deposed dial drained drop emit ended ends fail failures feeds finish follow
@@ -19,23 +22,49 @@ const ours = `
   silent since skipped source stand standing started stay stop sync tabs take taken target tell terms ticks timers told unwatch
   urls waits wake wakeAll wanted wants watch welcomed wish within`
 
-process.chdir(fileURLToPath(new URL('.', import.meta.url)))
-rmSync('dist', { recursive: true, force: true })
-execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', '.'], { stdio: 'inherit' })
-const bundle = await build({
-  entryPoints: ['src/index.ts'],
-  write: false,
-  bundle: true,
-  minify: true,
-  mangleProps: new RegExp(`^(${ours.trim().split(/\s+/).join('|')})$`),
-  format: 'esm',
-  target: 'es2022',
-  legalComments: 'none',
-})
-const { code } = await minify(bundle.outputFiles[0].text, { module: true, ecma: 2022, compress: { passes: 3, hoist_funs: true } })
-writeFileSync('dist/chappe.min.js', code)
-copyFileSync('../../LICENSE', 'LICENSE')
+/** One module of an entry and all that it imports, with its source map. */
+async function bundle(name) {
+  const { outputFiles } = await build({
+    entryPoints: [`src/${name}.ts`],
+    outdir: 'dist',
+    write: false,
+    bundle: true,
+    minify: true,
+    mangleProps: new RegExp(`^(${ours.trim().split(/\s+/).join('|')})$`),
+    sourcemap: 'external',
+    format: 'esm',
+    platform: name === 'node' ? 'node' : 'browser',
+    target: 'es2022',
+    legalComments: 'none',
+  })
+  const [map, code] = outputFiles.map((f) => f.text)
+  const small = await minify(code, {
+    module: true,
+    ecma: 2022,
+    compress: { passes: 3, hoist_funs: true },
+    sourceMap: { content: map, includeSources: true, filename: `${name}.js`, url: `${name}.js.map` },
+  })
+  writeFileSync(`dist/${name}.js`, small.code)
+  writeFileSync(`dist/${name}.js.map`, small.map)
+  return small.code
+}
 
-const size = gzipSync(code, { level: 9 }).length
-console.log(`dist/chappe.min.js: ${code.length} bytes, ${size} gzipped (at most ${limit})`)
-if (size > limit) process.exitCode = 1
+/** Reports a size, and fails the build where it is over the limit. */
+function weigh(what, code) {
+  const size = gzipSync(code.replace(/\n\/\/# sourceMappingURL.*/, ''), { level: 6 }).length
+  console.log(`${what}: ${code.length} bytes, ${size} gzipped (at most ${limit})`)
+  if (size > limit) process.exitCode = 1
+}
+
+process.chdir(fileURLToPath(new URL('.', import.meta.url)))
+for (const dir of ['build', 'dist']) rmSync(dir, { recursive: true, force: true })
+execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', '.'], { stdio: 'inherit' })
+mkdirSync('dist')
+for (const name of ['index', 'client', 'channel', 'errors', 'api']) copyFileSync(`build/${name}.d.ts`, `dist/${name}.d.ts`)
+copyFileSync('../../LICENSE', 'LICENSE')
+weigh('dist/index.js', await bundle('index'))
+await bundle('node')
+
+// What becomes of it in an application that is bundled by esbuild.
+const { outputFiles } = await build({ stdin: { contents: `export { Chappe } from './dist/index.js'`, resolveDir: '.' }, write: false, bundle: true, minify: true, format: 'esm' })
+weigh('the same, bundled by an application', outputFiles[0].text)

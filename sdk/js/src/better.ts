@@ -1,6 +1,7 @@
+import type { Transport } from './api.js'
 import { env } from './env.js'
 import { get } from './http.js'
-import type { Kind, Link } from './link.js'
+import type { Link } from './link.js'
 import type { Machine } from './machine.js'
 import { remember } from './memory.js'
 import { acceptable } from './pace.js'
@@ -29,7 +30,7 @@ export async function improve(m: Machine, link: Link): Promise<boolean> {
 }
 
 /** Opens another link beside the present one, which gives way at the welcome. */
-async function swap(m: Machine, link: Link, kind: Kind, base: string): Promise<boolean> {
+async function swap(m: Machine, link: Link, kind: Transport, base: string): Promise<boolean> {
   if (m.link !== link) return true
   const next = m.open(kind, base)
   next.wanted = () => m.link === link

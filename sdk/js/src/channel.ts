@@ -1,120 +1,11 @@
+import type { Ack, ChannelEvent, ChannelEvents, ChannelOptions, HistoryOptions, Member, Message, Page, PublishOptions } from './api.js'
 import { ChappeError, closed } from './errors.js'
-import type { Consumer, SubOptions } from './feed.js'
+import { eventOf, gapOf, messageOf } from './event.js'
 import { Handlers } from './handlers.js'
 import type { Machine } from './machine.js'
 import { Trail } from './position.js'
 import { publish } from './publish.js'
-import { bytesOf, type Frame, type Member } from './wire.js'
-
-/** A message that was received. */
-export interface Message<T = any> {
-  type: 'message'
-  channel: string
-  /** The payload: a JSON value, a string for other text, a Uint8Array for other bytes, undefined for none. */
-  data: T
-  /** Its identity, the same everywhere: `origin.tick.seq`. */
-  stamp: string
-  /** When a relay accepted it, by that relay's clock. */
-  time: Date
-  /** Idempotency id. */
-  id?: string
-  /** Conflation key. */
-  key?: string
-  /** Event name. */
-  event?: string
-  /** User of the publisher; undefined if anonymous or a back end. */
-  from?: string
-}
-
-/** A loss: messages that would have come at this place, and will not. */
-export interface Gap {
-  type: 'gap'
-  /** Where; empty: anywhere in this client's subscriptions. */
-  channels: string[]
-  /** Messages; 0: unknown. */
-  count: number
-  /** Why: docs/protocol.md#7-gaps-policies-and-counts. */
-  reason: string
-}
-
-/** Who came to a channel, or left it. */
-export interface Presence {
-  type: 'presence'
-  channel: string
-  action: 'list' | 'join' | 'leave'
-  members: Member[]
-}
-
-/** What a channel delivers. */
-export type ChannelEvent<T = any> = Message<T> | Gap | Presence
-
-/** Options of a channel. */
-export interface ChannelOptions extends SubOptions {
-  /** Messages held for a loop that is slower than its channel; beyond them the client leaves the channel and resumes later. Default 1024. */
-  buffer?: number
-  /** Ends the subscription. */
-  signal?: AbortSignal
-}
-
-/** Options of one message. */
-export interface PublishOptions {
-  /** Idempotency id, at most 64 bytes: the same id is one message for 2 min. Made if missing. */
-  id?: string
-  /** Conflation key, at most 64 bytes. */
-  key?: string
-  /** Event name, at most 64 of `A-Z a-z 0-9 . _ -`. */
-  event?: string
-  /** Not delivered later than this, in ms. */
-  ttl?: number
-  /** Not delivered to this client. */
-  quiet?: boolean
-  /** When it counts as accepted. Default `local`; the others need a mesh. */
-  ack?: 'local' | 'stored' | 'replicated'
-  signal?: AbortSignal
-}
-
-/** What the relay says to a message. */
-export interface Ack {
-  stamp: string
-  /** The id was known: the stamp is that of the first copy. */
-  dup: boolean
-}
-
-/** Options of a history page. */
-export interface HistoryOptions {
-  /** After this cursor; it wins over `last`. */
-  cursor?: string
-  /** The newest N. */
-  last?: number
-  /** At most this many in the page. */
-  limit?: number
-  signal?: AbortSignal
-}
-
-/** A part of a channel's history, oldest first. */
-export interface Page<T = any> {
-  messages: Message<T>[]
-  /** Of the next page, or of a subscription that continues here. */
-  cursor: string
-  more: boolean
-  /** Messages after the given cursor are no longer kept. */
-  gap?: Gap
-}
-
-export function messageOf({ channel, stamp, id, key, event, from, data, enc }: Frame): Message {
-  const time = new Date(stamp.split('.')[1] / 1000)
-  return { type: 'message', channel, data: enc === 'base64' ? bytesOf(data) : data, stamp, time, id, key, event, from }
-}
-
-export const gapOf = ({ channels = [], count = 0, reason }: Frame): Gap => ({ type: 'gap', channels, count, reason })
-
-interface Events<T> {
-  message: (m: Message<T>) => void
-  gap: (g: Gap) => void
-  presence: (p: Presence) => void
-  /** The subscription ended: refused, or taken away. */
-  error: (e: Error) => void
-}
+import type { Frame } from './wire.js'
 
 interface Item {
   event: ChannelEvent
@@ -130,7 +21,7 @@ interface Item {
  * for await (const m of client.channel('rides.42')) console.log(m.data)
  * ```
  */
-export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
+export class Channel<T = any> implements AsyncIterable<Message<T>> {
   /** @internal */
   got: Trail
   /** @internal */
@@ -192,7 +83,7 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
   }
 
   /** Calls f for each event. `message` handlers get what a loop would. */
-  on<K extends keyof Events<T>>(what: K, f: Events<T>[K]): this {
+  on<K extends keyof ChannelEvents<T>>(what: K, f: ChannelEvents<T>[K]): this {
     this.handlers.of(what).add(f)
     if (what === 'presence') this.o.presence = true
     if (what !== 'error') void this.subscribe()
@@ -204,7 +95,7 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
   }
 
   /** Undoes `on`. */
-  off<K extends keyof Events<T>>(what: K, f: Events<T>[K]): this {
+  off<K extends keyof ChannelEvents<T>>(what: K, f: ChannelEvents<T>[K]): this {
     this.handlers.of(what).delete(f)
     return this
   }
@@ -268,9 +159,7 @@ export class Channel<T = any> implements AsyncIterable<Message<T>>, Consumer {
 
   /** @internal */
   push(f: Frame): void {
-    const { channel, action, members = [] } = f
-    const event: ChannelEvent =
-      f.t === 'msg' ? messageOf(f) : f.t === 'gap' ? gapOf(f) : { type: 'presence', channel, action, members }
+    const event = eventOf(f)
     const messages = this.handlers.of('message').size
     if (!messages && !this.looped && this.handlers.of('presence').size) {
       // Nobody takes messages yet: who does later gets them again from the relay.

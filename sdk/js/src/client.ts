@@ -1,30 +1,10 @@
-import { Channel, type Ack, type ChannelOptions, type HistoryOptions, type Page, type PublishOptions } from './channel.js'
+import type { Ack, ChannelOptions, ClientEvents, HistoryOptions, Member, Options, Page, PublishOptions, State } from './api.js'
+import { Channel } from './channel.js'
 import { env } from './env.js'
-import type { Kind } from './link.js'
-import { Machine, type ClientEvents, type State } from './machine.js'
+import { Machine } from './machine.js'
 import { baseOf } from './pace.js'
 import { publish } from './publish.js'
 import { Tabs } from './tabs.js'
-import type { TokenSource } from './token.js'
-import type { Member } from './wire.js'
-
-/** Options of a client. None is needed for an anonymous one. */
-export interface Options {
-  /** A token or API key, or a function that brings one: at the first connection, shortly before the present one ends, and when the relay refused it. */
-  token?: TokenSource
-  /** Transports that may be used, the best first. Default: WebTransport (where UDP works and the relay has it), WebSocket, event stream, long polling. */
-  transports?: Exclude<Kind, 'tab'>[]
-  /** One connection for all tabs of this origin with the same relay. Default: yes, unless `token` is a fixed text; then give a name that tells users apart. */
-  share?: boolean | string
-  /** Looks for the nearest of the regions that the relay tells, and moves there without a loss. Default: yes. */
-  nearest?: boolean
-  /** Where cursors are kept, as `sessionStorage`: a page that is loaded again goes on where it was. */
-  store?: Pick<Storage, 'getItem' | 'setItem'>
-  /** Names the application in the relay's log line. */
-  agent?: string
-  /** Closes the client. */
-  signal?: AbortSignal
-}
 
 /**
  * A connection to a relay, or the wish for one: it connects when it is first

@@ -1,3 +1,5 @@
+import type { Store } from './api.js'
+
 /** The HTTP answer to an upgrade; only where the platform shows it. */
 export interface Refused {
   status: number
@@ -15,7 +17,7 @@ export interface Env {
   fetch: typeof fetch
   WebSocket?: new (url: string, protocols: string[]) => WebSocket & { refused?: Refused }
   WebTransport?: any // absent from Node's types
-  storage?: Pick<Storage, 'getItem' | 'setItem'>
+  storage?: Store
   locks?: LockManager
   BroadcastChannel?: typeof BroadcastChannel
   /** Events of the page: online, pagehide, pageshow, visibilitychange. */

@@ -1,19 +1,6 @@
+import type { SubOptions } from './api.js'
 import { before, type Trail } from './position.js'
 import { patternOf, type Frame } from './wire.js'
-
-/** Where a subscription begins and what it delivers. */
-export interface SubOptions {
-  /** Begin after this cursor; it wins over `last`. */
-  cursor?: string
-  /** Begin with the newest N messages that the relay keeps. */
-  last?: number
-  /** What happens when this reader is overrun: `resume` (default), `latest`, `conflate` (the newest of each key) or `close`. */
-  policy?: 'resume' | 'latest' | 'conflate' | 'close'
-  /** Deliver presence events. */
-  presence?: boolean
-  /** WebTransport: a stream of its own, or datagrams, for this channel. */
-  via?: 'stream' | 'datagram'
-}
 
 /** Somebody who follows a channel: a Channel of this page, or another tab. */
 export interface Consumer {

@@ -1,17 +1,23 @@
-export { Chappe, type Options } from './client.js'
-export {
-  Channel,
-  type Ack,
-  type ChannelEvent,
-  type ChannelOptions,
-  type Gap,
-  type HistoryOptions,
-  type Message,
-  type Page,
-  type Presence,
-  type PublishOptions,
-} from './channel.js'
+export { Chappe } from './client.js'
+export type { Channel } from './channel.js'
 export { ChappeError } from './errors.js'
-export type { SubOptions } from './feed.js'
-export type { ClientEvents, State } from './machine.js'
-export type { Member } from './wire.js'
+export type {
+  Ack,
+  ChannelEvent,
+  ChannelEvents,
+  ChannelOptions,
+  ClientEvents,
+  Gap,
+  HistoryOptions,
+  Member,
+  Message,
+  Options,
+  Page,
+  Presence,
+  PublishOptions,
+  State,
+  Store,
+  SubOptions,
+  TokenSource,
+  Transport,
+} from './api.js'

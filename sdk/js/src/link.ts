@@ -1,12 +1,11 @@
+import type { Transport } from './api.js'
 import { env } from './env.js'
-import { ChappeError, advice, lossOf, type Loss } from './errors.js'
+import { ChappeError } from './errors.js'
 import type { Feed } from './feed.js'
+import { advice, lossOf, type Loss } from './loss.js'
 import type { Machine } from './machine.js'
 import type { Request } from './request.js'
 import type { Frame } from './wire.js'
-
-/** How frames reach a relay. `tab` is another tab's connection. */
-export type Kind = 'wt' | 'ws' | 'sse' | 'poll' | 'tab'
 
 export const connectTimeout = 10_000 // dial, TLS, upgrade and welcome together
 
@@ -43,7 +42,7 @@ export abstract class Link {
 
   constructor(
     readonly m: Machine,
-    readonly kind: Kind,
+    readonly kind: Transport,
     readonly base: string,
   ) {
     this.over = new Promise((r) => (this.resolve = r))

@@ -1,10 +1,11 @@
-import type { Gap } from './channel.js'
+import type { State, Store, TokenSource, Transport } from './api.js'
 import { improve } from './better.js'
 import { env } from './env.js'
-import { ChappeError, closed, lossOf, type Loss } from './errors.js'
+import { ChappeError, closed } from './errors.js'
 import { Feed, type Consumer } from './feed.js'
 import { Handlers } from './handlers.js'
-import type { Kind, Link } from './link.js'
+import type { Link } from './link.js'
+import { lossOf, type Loss } from './loss.js'
 import { recall, remember } from './memory.js'
 import { Pacer } from './pace.js'
 import { watchPage } from './page.js'
@@ -14,42 +15,18 @@ import { rewind } from './rewind.js'
 import { SocketLink, dialSocket } from './socket.js'
 import { StreamLink } from './stream.js'
 import type { Tabs } from './tabs.js'
-import { Credentials, type TokenSource } from './token.js'
+import { Credentials } from './token.js'
 import type { Frame } from './wire.js'
 import { dialTransport } from './wt.js'
-
-/** Where a client stands: docs/clients.md §1. */
-export interface State {
-  phase: 'idle' | 'connecting' | 'live' | 'waiting' | 'closed'
-  /** connecting, live: which relay. */
-  url?: string
-  /** live: as the relay calls it. */
-  region?: string
-  /** live: for support and logs. */
-  session?: string
-  /** live: how frames travel; `tab`: over another tab's connection. */
-  transport?: Kind
-  /** waiting, closed: why. */
-  error?: Error
-  /** waiting: the next attempt. */
-  until?: Date
-}
-
-/** What a client hears. */
-export interface ClientEvents {
-  state: (s: State) => void
-  /** A loss in any channel, when it is taken. */
-  gap: (g: Gap) => void
-}
 
 /** What a machine is told to do. */
 export interface Orders {
   urls: string[]
   token?: TokenSource
-  transports: Kind[]
+  transports: Transport[]
   nearest: boolean
   agent: string
-  store?: Pick<Storage, 'getItem' | 'setItem'>
+  store?: Store
 }
 
 const aside = lossOf('the page was put away', { drained: true })
@@ -237,7 +214,7 @@ export class Machine {
     })
   }
 
-  open(kind: Kind, base: string): Link {
+  open(kind: Transport, base: string): Link {
     if (kind === 'sse' || kind === 'poll') return new StreamLink(this, kind, base)
     return new SocketLink(this, kind, base, kind === 'tab' ? this.tabs!.dial : kind === 'wt' ? dialTransport : dialSocket)
   }

@@ -1,10 +1,10 @@
+import type { Transport } from './api.js'
 import { env } from './env.js'
-import type { Kind } from './link.js'
 
 /** What is remembered of a relay across pages, only for speed. */
 export interface Entry {
   /** The transport that did last time. */
-  kind?: Kind
+  kind?: Transport
   /** Until when UDP is thought to work. */
   udp?: number
   /** Of the relay's certificates, where it is its own authority. */

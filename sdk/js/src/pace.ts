@@ -1,5 +1,5 @@
 import { env } from './env.js'
-import type { Loss } from './errors.js'
+import type { Loss } from './loss.js'
 
 // Pace of reconnecting (CLIENTS §4), in milliseconds. The window is what keeps a
 // wave of lost clients from arriving at once; the backoff is for what comes after.

@@ -1,4 +1,4 @@
-import type { Ack, PublishOptions } from './channel.js'
+import type { Ack, PublishOptions } from './api.js'
 import { env } from './env.js'
 import type { ChappeError } from './errors.js'
 import type { Machine } from './machine.js'

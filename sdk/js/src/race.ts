@@ -1,7 +1,9 @@
+import type { Transport } from './api.js'
 import { env } from './env.js'
-import { ChappeError, advice, lossOf, type Loss } from './errors.js'
+import { ChappeError } from './errors.js'
 import { get } from './http.js'
-import type { Kind, Link } from './link.js'
+import type { Link } from './link.js'
+import { advice, lossOf, type Loss } from './loss.js'
 import type { Machine } from './machine.js'
 import { recall, remember } from './memory.js'
 
@@ -31,7 +33,7 @@ export async function probe(base: string, signal?: AbortSignal): Promise<Probe |
 export const replaced = lossOf('another connection was faster')
 
 /** The transports of m that this platform has for base. */
-export const usable = (m: Machine, base: string): Kind[] =>
+export const usable = (m: Machine, base: string): Transport[] =>
   m.o.transports.filter((k) => (k === 'wt' ? env.WebTransport && base[4] === 's' : k !== 'ws' || env.WebSocket))
 
 /**
@@ -43,7 +45,7 @@ export const usable = (m: Machine, base: string): Kind[] =>
 export const race = (m: Machine, base: string): Promise<Loss | undefined> =>
   new Promise((resolve) => {
     const { lost } = m
-    const kinds = m.tabs?.follower ? (['tab'] as Kind[]) : order(m, base)
+    const kinds = m.tabs?.follower ? (['tab'] as Transport[]) : order(m, base)
     // How long each has before the next one is tried beside it.
     const patience = !lost ? 1000 : lost.silent ? 300 : lost.drained || lost.delay ? 5000 : 2000
     const running = new Set<Link>()
@@ -89,7 +91,7 @@ export const race = (m: Machine, base: string): Promise<Loss | undefined> =>
   })
 
 /** Transports for base, the best guess first. */
-function order(m: Machine, base: string): Kind[] {
+function order(m: Machine, base: string): Transport[] {
   const { kind, udp = 0 } = recall(base)
   let all = usable(m, base)
   if (all[1]) all = all.filter((k) => k !== 'wt' || udp > env.now())

@@ -1,7 +1,8 @@
 import { env } from './env.js'
-import { ChappeError, lossOfAnswer } from './errors.js'
+import { ChappeError } from './errors.js'
 import { get } from './http.js'
 import type { Link } from './link.js'
+import { lossOfAnswer } from './loss.js'
 import { backoff } from './pace.js'
 import type { Frame } from './wire.js'
 

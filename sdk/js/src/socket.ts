@@ -1,7 +1,8 @@
+import type { Transport } from './api.js'
 import { env, type Refused } from './env.js'
-import { lossOfAnswer, lossOfClose } from './errors.js'
 import type { Feed } from './feed.js'
-import { Link, connectTimeout, type Kind } from './link.js'
+import { Link, connectTimeout } from './link.js'
+import { lossOfAnswer, lossOfClose } from './loss.js'
 import type { Machine } from './machine.js'
 import { recall } from './memory.js'
 import { probe } from './race.js'
@@ -47,7 +48,7 @@ export class SocketLink extends Link {
 
   constructor(
     m: Machine,
-    kind: Kind,
+    kind: Transport,
     base: string,
     private readonly dial: Dial,
   ) {

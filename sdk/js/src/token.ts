@@ -1,7 +1,5 @@
+import type { TokenSource } from './api.js'
 import { env } from './env.js'
-
-/** A token, or what brings one when it is needed: at the first connection, shortly before the present one ends, and when the relay refused it. */
-export type TokenSource = string | (() => string | Promise<string>)
 
 /**
  * The credentials: a token, and for a session the resume ticket of an earlier

@@ -1,11 +1,3 @@
-/** One session in a channel. */
-export interface Member {
-  session: string
-  user?: string
-  /** 'away': its node was lost, and it is expected back (PROTOCOL §6). */
-  state?: string
-}
-
 /** A frame of either side in its JSON form (PROTOCOL §4.1): members that are zero are left out, and read where the frame's name is known. */
 export interface Frame {
   t: string

@@ -1,8 +1,6 @@
 // The conformance driver of this client (sdk/conformance/README.md).
 import { createInterface } from 'node:readline'
-
-// CHAPPE_BUNDLE: the minified module, which must behave the same.
-const { Chappe } = await import(process.env.CHAPPE_BUNDLE ? './bundle.mjs' : '../dist/node.js')
+import { Chappe } from '../dist/node.js'
 
 const say = (e) => process.stdout.write(JSON.stringify(e) + '\n')
 const code = (e) => (e ? (e.code ?? '') : undefined)

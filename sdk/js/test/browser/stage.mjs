@@ -17,7 +17,7 @@ export const test = (name, fn) => node.test(name, { skip: missing ?? false }, fn
 export const before = (fn) => missing ?? node.before(fn)
 export const after = (fn) => missing ?? node.after(fn)
 
-const bundle = new URL('../../dist/chappe.min.js', import.meta.url)
+const bundle = new URL('../../dist/index.js', import.meta.url)
 
 // What every page has: a client, what it delivered, and how it stood.
 const html = `<!doctype html><meta charset="utf-8"><title>test</title><script type="module">

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, test } from 'node:test'
-import { Chappe, ChappeError } from '../../dist/index.js'
+import { Chappe, ChappeError } from '../../build/index.js'
 import { msg, newWorld, settle, tickOf, upTo } from './world.mjs'
 
 let w

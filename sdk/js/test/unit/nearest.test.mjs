@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, test } from 'node:test'
-import { nearest } from '../../dist/better.js'
-import { Chappe } from '../../dist/index.js'
-import { env } from '../../dist/env.js'
+import { nearest } from '../../build/better.js'
+import { Chappe } from '../../build/index.js'
+import { env } from '../../build/env.js'
 import { json, newWorld, well } from './world.mjs'
 
 let w

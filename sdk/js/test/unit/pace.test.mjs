@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, test } from 'node:test'
-import { Pacer, acceptable, baseOf } from '../../dist/pace.js'
+import { Pacer, acceptable, baseOf } from '../../build/pace.js'
 import { newWorld } from './world.mjs'
 
 let w

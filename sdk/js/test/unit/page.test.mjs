@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, test } from 'node:test'
-import { Chappe } from '../../dist/index.js'
+import { Chappe } from '../../build/index.js'
 import { msg, newWorld, tickOf } from './world.mjs'
 
 let w

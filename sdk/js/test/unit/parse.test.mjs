@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { lossOfAnswer, lossOfClose } from '../../dist/errors.js'
-import { EventParser } from '../../dist/events.js'
+import { lossOfAnswer, lossOfClose } from '../../build/loss.js'
+import { EventParser } from '../../build/events.js'
 import { enclose, patternOf } from '../../dist/wire.js'
-import { messageOf } from '../../dist/channel.js'
+import { messageOf } from '../../build/event.js'
 
 test('an event stream, in whatever pieces it comes', () => {
   const text = ': hello\nretry: 1500\n\nid: c1\ndata: {"a":1}\n\nevent: gap\ndata: one\ndata: two\n\nid: c2\n\ndata: cut'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Position, Trail, before, shard } from '../../dist/position.js'
+import { Position, Trail, before, shard } from '../../build/position.js'
 
 // As written by relay/position.
 const three = 'AcDEgMHBxIIDAwECAwQFBgcIARERERERERERAKvN7xI0VniQwMQHANgC'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, test } from 'node:test'
-import { Chappe } from '../../dist/index.js'
-import { env } from '../../dist/env.js'
+import { Chappe } from '../../build/index.js'
+import { env } from '../../build/env.js'
 import { json, newWorld, well } from './world.mjs'
 
 let w

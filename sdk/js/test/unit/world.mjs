@@ -1,6 +1,6 @@
 // A world whose time, network, storage and page belong to the test.
-import { env } from '../../dist/env.js'
-import { Position } from '../../dist/position.js'
+import { env } from '../../build/env.js'
+import { Position } from '../../build/position.js'
 
 /** Lets everything happen that needs no time. */
 export const settle = async () => {
