@@ -2,6 +2,7 @@ package wt
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/quic-go/webtransport-go"
 
+	"github.com/chappe-relay/chappe/relay/ask"
 	"github.com/chappe-relay/chappe/relay/session"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
@@ -43,7 +45,7 @@ func (c *conn) run(p session.Params) {
 	p.Link = c.main
 	s, ce := c.s.cfg.Host.Open(p)
 	if ce != nil {
-		c.close(ce)
+		c.dismiss(ce)
 		return
 	}
 	c.main.session = s
@@ -51,13 +53,13 @@ func (c *conn) run(p session.Params) {
 	control.SetReadDeadline(time.Now().Add(c.s.cfg.Hello))
 	if ce := c.read(control); ce != nil {
 		s.Close(ce)
-		c.wait()
+		c.wait(stall)
 	}
 }
 
-// wait returns when the session is closed, soon.
-func (c *conn) wait() {
-	t := time.NewTimer(stall)
+// wait returns when the session is closed, or after d.
+func (c *conn) wait(d time.Duration) {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-c.wt.Context().Done():
@@ -80,19 +82,49 @@ func (c *conn) end() {
 // close ends the WebTransport session with a code and a reason (PROTOCOL §8); nil
 // is a client that has left. The first reason stands.
 func (c *conn) close(ce *wire.CloseError) {
+	if c.settle(ce) {
+		c.shut(ce)
+	}
+}
+
+// settle notes why the session ends. It reports whether this is the first reason.
+func (c *conn) settle(ce *wire.CloseError) bool {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	first := !c.closed
 	if first {
 		c.closed, c.why = true, ce
 	}
-	c.mu.Unlock()
-	switch {
-	case !first:
-	case ce == nil:
+	return first
+}
+
+func (c *conn) shut(ce *wire.CloseError) {
+	if ce == nil {
 		c.wt.CloseWithError(webtransport.SessionErrorCode(wire.CloseNormal), "")
-	default:
-		c.wt.CloseWithError(webtransport.SessionErrorCode(ce.Close), string(wire.ReasonJSON(ce)))
+		return
 	}
+	c.wt.CloseWithError(webtransport.SessionErrorCode(ce.Close), string(wire.ReasonJSON(ce)))
+}
+
+// dismiss says why on the control stream, whose last frame that is, and gives the
+// client a moment to leave by itself before the session is closed: webtransport-go
+// v0.13.0 ends the session's stream together with the capsule that has the code, and
+// Chromium 148 then tells a page only that the connection is lost (PROTOCOL §1.11).
+func (c *conn) dismiss(ce *wire.CloseError) {
+	if !c.settle(ce) {
+		return
+	}
+	b := wire.AppendJSON(nil, ask.Err(ce))
+	if c.form == session.FormStreamBinary {
+		b = wire.AppendBinary(nil, ask.Err(ce))
+	}
+	to := c.main.to
+	to.SetWriteDeadline(time.Now().Add(bye))
+	if _, err := to.Write(append(binary.AppendUvarint(nil, uint64(len(b))), b...)); err == nil {
+		to.Close()
+		c.wait(heed)
+	}
+	c.shut(ce)
 }
 
 // reason returns why the session was closed, nil for a client that has left.

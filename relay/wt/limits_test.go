@@ -307,9 +307,57 @@ func TestOneClientIsOneConnection(t *testing.T) {
 		if n := s.Disconnect(""); n != 1 {
 			t.Errorf("%d connections of a user are closed", n)
 		}
-		synctest.Wait()
+		time.Sleep(time.Second) // it has a moment to leave by itself
 		if n := s.Clients(); n != 0 {
 			t.Errorf("%d clients are left", n)
+		}
+	})
+}
+
+// Why a client is sent away stands on its control stream too, and on whichever way
+// that shows: a browser may hear of a closed session nothing else. It is closed soon,
+// unless the client leaves before.
+func TestReasonOnTheControlStream(t *testing.T) {
+	world(t, func(t *testing.T, s *relaytest.Server) {
+		for _, leaves := range []bool{false, true} {
+			p := dial(t, s, wire.Sub{Channel: "a.0", Via: "datagram"}, wire.Sub{Channel: "a.1", Via: "stream"})
+			until[*wire.Subbed](p)
+			if n := s.Disconnect(""); n != 1 {
+				t.Fatalf("%d connections are closed", n)
+			}
+			told := until[*wire.Err](p)
+			if told == nil || told.Code != wire.CodeRevoked || !told.Terminal || told.Ref != 0 || told.Channel != "" {
+				t.Fatalf("it is told %+v", told)
+			}
+			if f := until[wire.Frame](p); f != nil {
+				t.Errorf("and behind it %+v", f)
+			}
+			began := time.Now()
+			if leaves {
+				p.session.CloseWithError(1000, "")
+				synctest.Wait()
+				if n := s.Clients(); n != 0 {
+					t.Errorf("%d clients are left", n)
+				}
+				continue
+			}
+			_, err := p.session.AcceptStream(t.Context())
+			se, ok := errors.AsType[*webtransport.SessionError](err)
+			if took := time.Since(began); !ok || !se.Remote || wire.CloseCode(se.ErrorCode) != wire.CloseRevoked || took > time.Second {
+				t.Fatalf("after %v: %v", took, err)
+			}
+		}
+	})
+}
+
+// A node that takes no more sessions says so there as well.
+func TestFullNodeSaysSo(t *testing.T) {
+	world(t, func(t *testing.T, s *relaytest.Server) {
+		go s.Drain(t.Context(), time.Second)
+		synctest.Wait()
+		p := dial(t, s)
+		if told := until[*wire.Err](p); told == nil || told.Code != wire.CodeDraining || told.Terminal || told.Retry == 0 {
+			t.Fatalf("it is told %+v", told)
 		}
 	})
 }

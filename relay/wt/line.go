@@ -24,6 +24,7 @@ const (
 	slow  = 100 * time.Millisecond // a write that took longer: the reader is slow
 	stall = 30 * time.Second       // and longer than this: it is gone
 	bye   = time.Second            // for the last bytes
+	heed  = 300 * time.Millisecond // for a client that was told why to leave by itself
 
 	// The stream of one channel is given up sooner: what it holds of the
 	// connection's flow control is back before the others are given up for it.
@@ -138,9 +139,11 @@ func (l *line) written() (done bool) {
 	switch {
 	case again || rest:
 		return !again
+	case ce != nil && l == l.c.main:
+		l.c.dismiss(ce) // which ends the session as well
 	case ce != nil:
 		l.to.Close()
-		l.c.close(ce) // which ends the session as well
+		l.c.main.session.Close(ce) // what is due there goes first
 	default:
 		l.to.Close()
 		l.abort()

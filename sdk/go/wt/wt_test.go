@@ -411,6 +411,7 @@ func TestDrain(t *testing.T) {
 		if err := r.relay.Drain(t.Context(), 10*time.Second); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(time.Second) // the close is behind the reason on the control stream
 		synctest.Wait()
 		if len(errs) < 2 || errs[0].Error() != "the relay is draining" {
 			t.Fatalf("told %v", errs)
