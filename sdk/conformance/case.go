@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
@@ -31,7 +32,9 @@ type T struct {
 	Transport string
 	Relay     *Relay
 
+	start  Start
 	c      *client
+	more   []*T // with a client of their own
 	relays []*Relay
 }
 
@@ -43,13 +46,28 @@ func (t *T) Fatalf(format string, args ...any) { panic(failure{fmt.Sprintf(forma
 
 // Another starts a further relay.
 func (t *T) Another() *Relay {
-	r, err := newRelay()
+	r, err := newRelay(t.Transport == "wt")
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
 	t.relays = append(t.relays, r)
 	return r
 }
+
+// Beside starts another driver of the library, for a case of many clients.
+func (t *T) Beside() *T {
+	c, err := begin(t.start)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	other := &T{Transport: t.Transport, Relay: t.Relay, start: t.start, c: c}
+	t.more = append(t.more, other)
+	return other
+}
+
+// stays reports whether the transport of the case is a connection that stays when
+// the set of subscriptions changes.
+func (t *T) stays() bool { return t.Transport == "ws" || t.Transport == "wt" }
 
 // Do gives the driver a command.
 func (t *T) Do(c Command) {
@@ -63,7 +81,7 @@ func (t *T) Do(c Command) {
 func (t *T) Open(c Command) {
 	c.Do = "open"
 	if c.URL == "" {
-		c.URL = t.Relay.URL
+		c.URL, c.Hashes = t.Relay.URL, t.Relay.Hashes
 	}
 	if c.Transports == nil {
 		c.Transports = []string{t.Transport}
@@ -104,7 +122,7 @@ func (t *T) Until(w wire.Welcome, names ...string) *Visit {
 			if !missing {
 				return v
 			}
-			if v.Transport != "ws" {
+			if v.pipe == nil {
 				break
 			}
 			if s, ok := t.Frame(v).(*wire.Sub); ok {
@@ -236,6 +254,15 @@ func (t *T) Takes(channel string, want ...any) (last Event) {
 	return last
 }
 
+// TakesText asserts that the next message of a subscription is this text.
+func (t *T) TakesText(channel, want string) {
+	e := t.Event("message")
+	var got string
+	if err := json.Unmarshal(e.Data, &got); err != nil || e.Channel != channel || got != want {
+		t.Fatalf("%s: got %s (%v), want %q", e.Channel, e.Data, err, want)
+	}
+}
+
 // Stands asserts that a wish begins behind message n.
 func (t *T) Stands(subs []wire.Sub, channel string, n uint64) {
 	for _, s := range subs {
@@ -353,9 +380,11 @@ func play(start Start, k Case, res *Result) {
 		res.Verdict, res.Why = "fail", err.Error()
 		return
 	}
-	t := &T{Transport: res.Transport, c: c}
+	t := &T{Transport: res.Transport, start: start, c: c}
 	defer func() {
-		c.end()
+		for _, other := range append(t.more, t) {
+			other.c.end()
+		}
 		for _, r := range t.relays {
 			r.Close()
 		}
@@ -380,6 +409,3 @@ func play(start Start, k Case, res *Result) {
 		t.Fatalf("%s: %s %s was delivered, too", e.Channel, e.Event, e.Data)
 	}
 }
-
-// longContext is of writes, which end with their connection.
-func longContext() context.Context { return context.Background() }

@@ -1,17 +1,21 @@
 package conformance
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/chappe-relay/chappe/relay/wire"
 )
 
 var (
-	everywhere = []string{"ws", "sse", "poll"}
+	everywhere = []string{"ws", "wt", "sse", "poll"}
+	answered   = []string{"ws", "sse", "poll"} // where a client learns what an HTTP refusal says: of a WebTransport session a browser does not
+	pipes      = []string{"ws", "wt"}
 	socket     = []string{"ws"}
 )
 
@@ -89,7 +93,7 @@ func delivery() []Case {
 			v := t.Until(quick(), "a")
 			v.Send(Message("a", 2), &wire.Progress{Cursor: UpTo(9)}, Message("a", 10), &wire.Progress{Cursor: UpTo(15)})
 			t.Takes("a", 2, 10)
-			if t.Transport == "ws" {
+			if t.stays() {
 				v.Send(&wire.Ping{})
 				t.Pong(v) // all before it was read
 			} else {
@@ -99,7 +103,7 @@ func delivery() []Case {
 			v.Cut()
 			v = t.Visit()
 			want := uint64(15)
-			if t.Transport != "ws" {
+			if !t.stays() {
 				want = 16
 			}
 			t.Stands(v.Hello.Subs, "a", want)
@@ -121,6 +125,93 @@ func delivery() []Case {
 			v.Send(gap(), Message("a", 6), &wire.Gap{Count: 1, Reason: wire.ReasonSlow}, Message("a", 8))
 			t.Takes("a", "gap 3 trimmed", 6, "gap 1 slow", 8)
 		}},
+		{"any-text", "whatever a message says comes through, both ways, separators of lines among it", everywhere, "", func(t *T) {
+			texts := []string{"a\u2028b", "a\u2029b", "a\u0085b", "\ufeffa\r\nb\n\nc", "\u0000\u007f", "\U0001f600 \"quoted\" \\", ": data: x"}
+			t.Open(Command{})
+			t.Subscribe("a")
+			v := t.Until(quick(), "a")
+			for i, text := range texts {
+				var b bytes.Buffer
+				enc := json.NewEncoder(&b)
+				enc.SetEscapeHTML(false)
+				if err := enc.Encode(text); err != nil {
+					panic(err) // ours
+				}
+				// As a publisher may have written it: nothing escaped that need not be.
+				data := strings.NewReplacer("\\u2028", "\u2028", "\\u2029", "\u2029").Replace(strings.TrimSpace(b.String()))
+				m := Message("a", uint64(i+2))
+				m.Data = []byte(data)
+				v.Send(m)
+				t.TakesText("a", text)
+				t.Do(Command{Do: "publish", Channel: "a", Data: json.RawMessage(data)})
+				a, p := ask[*wire.Pub](t)
+				var got string
+				if err := json.Unmarshal(p.Data, &got); err != nil || got != text {
+					t.Fatalf("published %s (%v), want %q", p.Data, err, text)
+				}
+				a.Answer(&wire.Ack{Stamp: m.Stamp})
+				t.Event("ack")
+			}
+		}},
+		{"conflation", "a policy is asked for, at the return too, and what it drops is told", everywhere, "", func(t *T) {
+			t.Open(Command{})
+			t.Do(Command{Do: "subscribe", Channel: "a", Policy: "conflate"})
+			v := t.Until(quick(), "a")
+			for round := range uint64(2) {
+				if got := v.Hello.Subs[0].Policy; got != "conflate" {
+					t.Fatalf("asked for policy %q", got)
+				}
+				v.Send(&wire.Gap{Channels: []string{"a"}, Count: 7, Reason: wire.ReasonConflated}, Message("a", 9+round))
+				t.Takes("a", "gap 7 conflated", 9+round)
+				if round == 0 {
+					v.Cut()
+					v = t.Until(quick(), "a")
+				}
+			}
+		}},
+		{"own-stream", "a channel on a stream of its own, whose progress moves it alone (PROTOCOL §1.11)", []string{"wt"}, "", func(t *T) {
+			t.Open(Command{})
+			t.Do(Command{Do: "subscribe", Channel: "a", Via: "stream"})
+			v := t.Visit()
+			if len(v.Hello.Subs) != 1 || v.Hello.Subs[0].Via != "stream" {
+				t.Fatalf("asked for %+v, want a stream", v.Hello.Subs)
+			}
+			v.Welcome(quick())
+			say := t.Stream(v)
+			say(&wire.Subbed{Ref: v.Hello.Subs[0].Ref, Channel: "a", Cursor: UpTo(1), Via: "stream"}, Message("a", 2), Message("a", 3))
+			t.Takes("a", 2, 3)
+			v.Send(&wire.Progress{Cursor: UpTo(50)}) // of the control stream: it may have overtaken messages on the other
+			say(&wire.Progress{Cursor: UpTo(9)}, Message("a", 10))
+			t.Takes("a", 10)
+			say(&wire.Progress{Cursor: UpTo(20)}, &wire.Gap{Channels: []string{"a"}, Count: 1, Reason: wire.ReasonSlow})
+			t.Takes("a", "gap 1 slow")
+			v.Cut()
+			v = t.Visit()
+			t.Stands(v.Hello.Subs, "a", 20)
+			v.Greet(quick())
+		}},
+		{"datagrams", "what datagrams lose is told, where it would have been (CLIENTS §9)", []string{"wt"}, "", func(t *T) {
+			t.Open(Command{})
+			t.Do(Command{Do: "subscribe", Channel: "a", Via: "datagram"})
+			v := t.Visit()
+			if len(v.Hello.Subs) != 1 || v.Hello.Subs[0].Via != "datagram" {
+				t.Fatalf("asked for %+v, want datagrams", v.Hello.Subs)
+			}
+			v.Welcome(quick())
+			v.Send(&wire.Subbed{Ref: v.Hello.Subs[0].Ref, Channel: "a", Cursor: UpTo(1), Via: "datagram"})
+			t.Event("subscribed")
+			for _, n := range []uint64{2, 3, 6} { // one after the other: a network may mix them
+				t.Datagram(v, Message("a", n))
+				if n == 6 {
+					t.Takes("a", "gap 2 lossy")
+				}
+				t.Takes("a", n)
+			}
+			v.Send(Message("a", 7)) // too big for a datagram
+			t.Takes("a", 7)
+			t.Datagram(v, Message("a", 9))
+			t.Takes("a", "gap 1 lossy", 9)
+		}},
 		{"unknown", "frames whose name begins with x- and members that are not known are passed over (PROTOCOL §4.1)", []string{"sse", "poll"}, "", func(t *T) {
 			t.Open(Command{})
 			t.Subscribe("a")
@@ -137,7 +228,7 @@ func delivery() []Case {
 			t.Event("subscribed")
 			t.Subscribe("b")
 			refusal := &wire.Err{Channel: "b", Code: wire.CodeForbidden, Text: "no grant"}
-			if t.Transport == "ws" {
+			if t.stays() {
 				s, ok := t.Frame(v).(*wire.Sub)
 				if !ok || s.Channel != "b" {
 					t.Fatalf("got %+v, want a sub of b", s)
@@ -178,7 +269,7 @@ func delivery() []Case {
 			t.Subscribe("a")
 			v := t.Visit()
 			v.Greet(quick())
-			if t.Transport == "ws" {
+			if t.stays() {
 				v.Send(&wire.Subbed{Channel: "a", Ref: v.Hello.Subs[0].Ref, Pass: "sealed"})
 			} else {
 				v.Send(&wire.Subbed{Channel: "a", Pass: "sealed"})
@@ -239,7 +330,7 @@ func requests() []Case {
 			a, p := ask[*wire.Pub](t)
 			check(t, p)
 			a.Cut()
-			if t.Transport == "ws" {
+			if t.stays() {
 				t.Until(quick(), "a")
 			}
 			a, p = ask[*wire.Pub](t)
@@ -266,7 +357,7 @@ func requests() []Case {
 		{"publish-alone", "publishing needs no subscription", everywhere, "", func(t *T) {
 			t.Open(Command{})
 			t.Do(pub)
-			if t.Transport == "ws" {
+			if t.stays() {
 				t.Visit().Greet(quick())
 			}
 			a, p := ask[*wire.Pub](t)

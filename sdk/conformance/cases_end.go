@@ -33,10 +33,10 @@ func endings() []Case {
 			}
 			terminal(wire.CloseRevoked, wire.CodeRevoked)(t)
 		}},
-		{"forbidden", "4500 is for good", socket, "", terminal(wire.CloseForbidden, wire.CodeForbidden)},
-		{"bad-frame", "4501 is for good", socket, "", terminal(wire.CloseBadFrame, wire.CodeBadFrame)},
-		{"policy", "1008 is for good", socket, "", terminal(wire.ClosePolicy, wire.CodeForbidden)},
-		{"refused-request", "an HTTP refusal with a code of ours ends what was new in the request, and a WebSocket client", everywhere, "", func(t *T) {
+		{"forbidden", "4500 is for good", pipes, "", terminal(wire.CloseForbidden, wire.CodeForbidden)},
+		{"bad-frame", "4501 is for good", pipes, "", terminal(wire.CloseBadFrame, wire.CodeBadFrame)},
+		{"policy", "1008 is for good", pipes, "", terminal(wire.ClosePolicy, wire.CodeForbidden)},
+		{"refused-request", "an HTTP refusal with a code of ours ends what was new in the request, and a WebSocket client", answered, "", func(t *T) {
 			t.Relay.Gate(func(w http.ResponseWriter, q *http.Request) bool {
 				if q.URL.Path == "/v1/probe" {
 					return false
@@ -66,7 +66,35 @@ func endings() []Case {
 			t.Stands(v.Hello.Subs, "a", 2)
 			v.Greet(quick())
 		}},
-		{"no-other-token", "without a token source a refused token is the end", everywhere, "", func(t *T) {
+		{"slow-token", "a token that takes its time is waited for before anybody is asked for a connection (CLIENTS §2)", everywhere, "", func(t *T) {
+			asked := make(chan time.Time, 64)
+			t.Relay.Gate(func(http.ResponseWriter, *http.Request) bool {
+				select {
+				case asked <- time.Now():
+				default:
+				}
+				return false
+			})
+			begun := time.Now()
+			t.Open(Command{Tokens: []string{"late"}, TokenMS: 1500})
+			t.Subscribe("a")
+			v := t.Until(quick(), "a")
+			if v.Hello.Token != "late" {
+				t.Fatalf("came with token %q", v.Hello.Token)
+			}
+			if v.Transport != "wt" {
+				if d := (<-asked).Sub(begun); d < 1450*time.Millisecond {
+					t.Fatalf("asked for something after %s, the token takes 1.5 s", d)
+				}
+			}
+			v.Send(Message("a", 2))
+			t.Takes("a", 2)
+			t.Event("token")
+			if e, more := t.c.next(func(e Event) bool { return e.Event == "token" }, 0); more {
+				t.Fatalf("the token source was asked twice (%+v)", e)
+			}
+		}},
+		{"no-other-token", "without a token source a refused token is the end", answered, "", func(t *T) {
 			t.Relay.Gate(func(w http.ResponseWriter, q *http.Request) bool {
 				if q.URL.Path == "/v1/probe" {
 					return false
@@ -81,12 +109,13 @@ func endings() []Case {
 			t.Relay.Gate(nil)
 			t.Nobody()
 		}},
-		{"ticket", "the resume ticket of the welcome is shown instead of the token; refused, the token is tried", socket, "", func(t *T) {
+		{"ticket", "the resume ticket of the welcome is shown instead of the token; refused, the token is tried", pipes, "", func(t *T) {
 			t.Open(Command{Token: "secret"})
 			t.Subscribe("a")
 			w := quick()
 			w.Resume = "ct1.ticket"
 			v := t.Until(w, "a")
+			t.Event("subscribed") // what was sent before a cut may be lost with it
 			v.Cut()
 			v = t.Visit()
 			if v.Hello.Resume != "ct1.ticket" || v.Hello.Token != "" {
@@ -107,7 +136,7 @@ func endings() []Case {
 			v := t.Until(w, "a")
 			v.Send(Message("a", 2))
 			t.Takes("a", 2)
-			if t.Transport != "ws" {
+			if !t.stays() {
 				v = t.Visit()
 				if v.Hello.Token != "second" {
 					t.Fatalf("came with token %q", v.Hello.Token)
@@ -127,14 +156,14 @@ func endings() []Case {
 				t.Fatalf("the client left to bring a token")
 			}
 		}},
-		{"close", "the application's close ends everything, and is told to the relay", socket, "", func(t *T) {
+		{"close", "the application's close ends everything, and is told to the relay", pipes, "", func(t *T) {
 			t.Open(Command{})
 			t.Subscribe("a")
 			v := t.Until(quick(), "a")
 			t.Do(Command{Do: "close"})
 			t.Event("closed")
 			t.Gone(v)
-			t.Do(Command{Do: "open", URL: t.Relay.URL, Transports: []string{t.Transport}}) // for the close at the end
+			t.Do(Command{Do: "open", URL: t.Relay.URL, Hashes: t.Relay.Hashes, Transports: []string{t.Transport}}) // for the close at the end
 		}},
 		{"unsubscribe", "a channel that is left is left at the relay", everywhere, "", func(t *T) {
 			t.Open(Command{})
@@ -143,7 +172,7 @@ func endings() []Case {
 			t.Event("subscribed")
 			t.Event("subscribed")
 			t.Do(Command{Do: "unsubscribe", Channel: "b"})
-			if t.Transport == "ws" {
+			if t.stays() {
 				if f, ok := t.Frame(v).(*wire.Unsub); !ok || f.Channel != "b" {
 					t.Fatalf("got %+v, want an unsub of b", f)
 				}

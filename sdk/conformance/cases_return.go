@@ -81,7 +81,7 @@ func returns() []Case {
 			}
 			v.Greet(quick())
 		}},
-		{"restart", "a relay that restarts is come back to when it says", socket, "", func(t *T) {
+		{"restart", "a relay that restarts is come back to when it says", pipes, "", func(t *T) {
 			t.Open(Command{})
 			t.Subscribe("a")
 			v := t.Until(wire.Welcome{Reconnect: 60_000}, "a")
@@ -93,7 +93,7 @@ func returns() []Case {
 			}
 			v.Greet(quick())
 		}},
-		{"err-before-the-cut", "an err frame of the session tells the delay, too", socket, "", func(t *T) {
+		{"err-before-the-cut", "an err frame of the session tells the delay, too", pipes, "", func(t *T) {
 			t.Open(Command{})
 			t.Subscribe("a")
 			v := t.Until(wire.Welcome{Reconnect: 60_000}, "a")
@@ -107,7 +107,7 @@ func returns() []Case {
 			}
 			v.Greet(quick())
 		}},
-		{"lagging", "a reader that was overrun is closed with 4001 and resumes", socket, "", func(t *T) {
+		{"lagging", "a reader that was overrun is closed with 4001 and resumes", pipes, "", func(t *T) {
 			t.Open(Command{})
 			t.Subscribe("a")
 			v := t.Until(quick(), "a")
@@ -120,19 +120,59 @@ func returns() []Case {
 			v.Send(&wire.Gap{Channels: []string{"a"}, Count: 5, Reason: wire.ReasonSlow}, Message("a", 8))
 			t.Takes("a", "gap 5 slow", 8)
 		}},
-		{"window", "the first return is within the window that the relay told, not within the backoff", everywhere, "", func(t *T) {
+		{"window", "clients that are lost at once come back within the window that the relay told, spread over it (CLIENTS §4)", []string{"ws", "wt", "sse"}, "", func(t *T) {
+			const window = 3 * time.Second
+			clients := []*T{t}
+			for range 7 {
+				clients = append(clients, t.Beside())
+			}
+			var visits []*Visit
+			for _, c := range clients {
+				c.Open(Command{})
+				c.Subscribe("a")
+				visits = append(visits, c.Until(wire.Welcome{Reconnect: window.Milliseconds()}, "a"))
+				c.Event("subscribed")
+			}
+			lost := time.Now()
+			for _, v := range visits {
+				v.Cut()
+			}
+			first, last := time.Hour, time.Duration(0)
+			for range clients {
+				v := t.Visit()
+				v.Greet(quick())
+				first, last = min(first, v.At.Sub(lost)), max(last, v.At.Sub(lost))
+			}
+			// Of eight that are spread over the window one in a million runs has none
+			// before 5/6 of it, or none after 1/5, where the backoff has long ended.
+			if first > window*5/6 || last < window/5 || last > window+2*time.Second {
+				t.Fatalf("came back between %s and %s, the window is %s", first, last, window)
+			}
+		}},
+		{"no-reset", "a relay that says goodbye right after the welcome is come back to ever more slowly, whatever the code (CLIENTS §4)", pipes, "", func(t *T) {
 			t.Open(Command{})
 			t.Subscribe("a")
-			v := t.Until(wire.Welcome{Reconnect: 200}, "a")
-			lost := time.Now()
-			v.Cut()
-			v = t.Visit()
-			if d := v.At.Sub(lost); d > 15*time.Second {
-				t.Fatalf("came back after %s, the window is 200 ms", d)
+			came := 0
+			for over := time.After(5 * time.Second); ; came++ {
+				select {
+				case v := <-t.Relay.visits:
+					v.Greet(quick())
+					if came%2 == 0 {
+						v.Close(wire.CloseRestart, wire.CloseError{Code: wire.CodeDraining})
+					} else {
+						v.Send(&wire.Drain{Deadline: 1000})
+					}
+					continue
+				case <-over:
+				}
+				break
 			}
-			v.Greet(quick())
+			// Full jitter lets four or five come; without the backoff it is a hundred.
+			if came < 2 || came > 20 {
+				t.Fatalf("came %d times in 5 s", came)
+			}
 		}},
-		{"half-open", "a relay that says nothing for the dead time is left (CLIENTS §3)", []string{"ws", "sse"}, "", func(t *T) {
+		{"half-open", "a relay that says nothing for the dead time is left (CLIENTS §3)", []string{"ws", "wt", "sse"}, "", func(t *T) {
 			t.Open(Command{})
 			t.Subscribe("a")
 			v := t.Until(wire.Welcome{Ping: 200, Dead: 500, Reconnect: 50}, "a")
@@ -149,7 +189,7 @@ func returns() []Case {
 			back.Send(Message("a", 2), Message("a", 3))
 			t.Takes("a", 3)
 		}},
-		{"alive", "messages are life: a relay that speaks is not left", []string{"ws", "sse"}, "", func(t *T) {
+		{"alive", "messages are life: a relay that speaks is not left", []string{"ws", "wt", "sse"}, "", func(t *T) {
 			t.Open(Command{})
 			t.Subscribe("a")
 			v := t.Until(wire.Welcome{Ping: 400, Dead: 1500, Reconnect: 50}, "a")
@@ -162,7 +202,7 @@ func returns() []Case {
 				t.Fatalf("the client left a relay that spoke all the time")
 			}
 		}},
-		{"ping", "a ping is answered", socket, "", func(t *T) {
+		{"ping", "a ping is answered", pipes, "", func(t *T) {
 			t.Open(Command{})
 			t.Subscribe("a")
 			v := t.Until(quick(), "a")
@@ -210,7 +250,70 @@ func returns() []Case {
 			back.Send(Message("a", 3))
 			t.Takes("a", 3)
 		}},
-		{"admission", "a relay that takes nobody now is come back to when it says", everywhere, "", func(t *T) {
+		{"silent-failover", "a relay that answers nothing any more costs seconds, not a minute, where it told of another (CLIENTS §1)", []string{"ws", "wt", "sse"}, "", func(t *T) {
+			other := t.Another()
+			t.Open(Command{})
+			t.Subscribe("a")
+			v := t.Until(wire.Welcome{Ping: 300, Dead: 1000, Reconnect: 50, Alternatives: []string{other.URL}}, "a")
+			v.Send(Message("a", 2))
+			t.Takes("a", 2)
+			t.Relay.Silence()
+			lost := time.Now()
+			back := t.Visit(other)
+			if d := back.At.Sub(lost); d > 9*time.Second {
+				t.Fatalf("the other one was asked after %s", d)
+			}
+			t.Stands(back.Hello.Subs, "a", 2)
+			back.Greet(quick())
+			back.Send(Message("a", 3))
+			t.Takes("a", 3)
+		}},
+		{"blocked-udp", "at connect WebSocket is live within 3 s where UDP worked before and is blocked now (CLIENTS §9)", []string{"wt"}, "udp-fallback", func(t *T) {
+			t.Open(Command{})
+			t.Subscribe("a")
+			t.Until(quick(), "a")
+			t.Event("subscribed")
+			t.Do(Command{Do: "close"})
+			t.Event("closed")
+			t.Relay.Block(true)
+			begun := time.Now()
+			t.Open(Command{Transports: []string{"wt", "ws"}})
+			t.Subscribe("b")
+			v := t.Until(quick(), "b")
+			if d := v.At.Sub(begun); v.Transport != "ws" || d > 3*time.Second {
+				t.Fatalf("live over %s after %s", v.Transport, d)
+			}
+			v.Send(Message("b", 2))
+			t.Takes("b", 2)
+		}},
+		{"lost-udp", "in mid-session WebSocket takes over with the cursor within 3 s after the dead time when UDP is blocked", []string{"wt"}, "udp-fallback", func(t *T) {
+			t.Open(Command{})
+			t.Subscribe("a")
+			t.Until(quick(), "a")
+			t.Event("subscribed")
+			t.Do(Command{Do: "close"})
+			t.Event("closed")
+			t.Open(Command{Transports: []string{"wt", "ws"}})
+			t.Subscribe("b")
+			v := t.Until(wire.Welcome{Ping: 300, Dead: 1000, Reconnect: 50}, "b")
+			if v.Transport != "wt" {
+				t.Fatalf("came over %s, though UDP had worked", v.Transport)
+			}
+			v.Send(Message("b", 2), Message("b", 3))
+			t.Takes("b", 2, 3)
+			t.Relay.Block(true)
+			lost := time.Now()
+			v.Send(Message("b", 4))
+			back := t.Visit()
+			if d := back.At.Sub(lost); back.Transport != "ws" || d > 4*time.Second {
+				t.Fatalf("came back over %s after %s, the dead time is 1 s", back.Transport, d)
+			}
+			t.Stands(back.Hello.Subs, "b", 3)
+			back.Greet(quick())
+			back.Send(Message("b", 3), Message("b", 4))
+			t.Takes("b", 4)
+		}},
+		{"admission", "a relay that takes nobody now is come back to when it says", answered, "", func(t *T) {
 			first := time.Time{}
 			gate := make(chan struct{}, 1)
 			t.Relay.Gate(func(w http.ResponseWriter, q *http.Request) bool {

@@ -15,10 +15,14 @@ import (
 type Command struct {
 	Do         string          `json:"do"` // open, subscribe, unsubscribe, publish, history, close
 	URL        string          `json:"url,omitempty"`
+	Hashes     []string        `json:"hashes,omitempty"`     // of the certificate that is to be believed, SHA-256 in base64
 	Transports []string        `json:"transports,omitempty"` // allowed, the best first
 	Token      string          `json:"token,omitempty"`
-	Tokens     []string        `json:"tokens,omitempty"` // what the token source brings, one after the other
+	Tokens     []string        `json:"tokens,omitempty"`   // what the token source brings, one after the other
+	TokenMS    int             `json:"token_ms,omitempty"` // how long it takes for each
 	Channel    string          `json:"channel,omitempty"`
+	Policy     string          `json:"policy,omitempty"` // subscribe
+	Via        string          `json:"via,omitempty"`    // subscribe
 	Cursor     string          `json:"cursor,omitempty"`
 	Last       int             `json:"last,omitempty"`
 	ID         string          `json:"id,omitempty"`

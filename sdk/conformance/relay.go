@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,14 +17,17 @@ import (
 
 	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/wire"
+	"github.com/chappe-relay/chappe/sdk/conformance/certificate"
 )
 
 // Relay is a relay on a port of this machine that does what a case says.
 type Relay struct {
-	URL string
+	URL    string
+	Hashes []string // of its certificate, for who has to believe it
 
 	ln     net.Listener
 	srv    *http.Server
+	wt     *transport // nil: it speaks in the clear, and has none
 	visits chan *Visit
 	asks   chan *Ask
 
@@ -34,14 +38,22 @@ type Relay struct {
 	all    []*Visit
 }
 
-func newRelay() (*Relay, error) {
+// own is the certificate of all relays that speak TLS.
+var own = sync.OnceValues(certificate.New)
+
+// newRelay starts one; secure: with TLS, and WebTransport on the same port.
+func newRelay(secure bool) (*Relay, error) {
+	r := &Relay{visits: make(chan *Visit, 64), asks: make(chan *Ask, 64), polls: make(map[string]*Visit)}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err == nil && secure {
+		ln, err = r.secure(ln)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("scripted relay: %w", err)
 	}
-	r := &Relay{
-		URL: "http://" + ln.Addr().String(), ln: ln,
-		visits: make(chan *Visit, 64), asks: make(chan *Ask, 64), polls: make(map[string]*Visit),
+	r.ln = ln
+	if r.URL = "http://" + ln.Addr().String(); secure {
+		r.URL = "https://" + ln.Addr().String()
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/ws", r.socket)
@@ -51,7 +63,9 @@ func newRelay() (*Relay, error) {
 	mux.HandleFunc("POST /v1/messages", r.batch)
 	mux.HandleFunc("GET /v1/channels/{channel}/messages", r.history)
 	mux.HandleFunc("GET /v1/probe", func(w http.ResponseWriter, _ *http.Request) {
-		io.WriteString(w, `{"version":1,"region":"test","admit":true,"retry_ms":0,"load":0}`)
+		json.NewEncoder(w).Encode(map[string]any{
+			"version": 1, "region": "test", "admit": true, "retry_ms": 0, "load": 0, "webtransport": r.wt != nil, "hashes": r.Hashes,
+		})
 	})
 	mux.HandleFunc("GET /.well-known/chappe", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"version":1,"regions":[{"region":"test","url":%q}]}`, r.URL)
@@ -70,6 +84,29 @@ func newRelay() (*Relay, error) {
 	return r, nil
 }
 
+// secure adds TLS to a listener, and WebTransport; at another port if that one is
+// taken over UDP.
+func (r *Relay) secure(ln net.Listener) (net.Listener, error) {
+	cert, err := own()
+	if err != nil {
+		return nil, err
+	}
+	for tries := 0; ; tries++ {
+		if r.wt, err = newTransport(r, ln.Addr().String(), cert); err == nil {
+			break
+		}
+		ln.Close()
+		if tries == 9 {
+			return nil, err
+		}
+		if ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return nil, err
+		}
+	}
+	r.Hashes = []string{certificate.Hash(cert)}
+	return tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}}), nil
+}
+
 // Close ends the relay without a word to anybody.
 func (r *Relay) Close() {
 	r.mu.Lock()
@@ -79,6 +116,23 @@ func (r *Relay) Close() {
 		v.Cut()
 	}
 	r.srv.Close()
+	if r.wt != nil {
+		r.wt.close()
+	}
+}
+
+// Block has packets of UDP vanish, or pass again.
+func (r *Relay) Block(yes bool) { r.wt.silent.Store(yes) }
+
+// Silence leaves the relay where it is, and has it answer nothing any more.
+func (r *Relay) Silence() {
+	r.Gate(func(_ http.ResponseWriter, q *http.Request) bool {
+		<-q.Context().Done()
+		return true
+	})
+	if r.wt != nil {
+		r.Block(true)
+	}
 }
 
 // Gate has f look at each request first; it returns true when it has answered.
@@ -89,12 +143,12 @@ func (r *Relay) Gate(f func(http.ResponseWriter, *http.Request) bool) {
 	r.gate = f
 }
 
-func (r *Relay) visit(transport string, hello wire.Hello) *Visit {
+func (r *Relay) visit(transport string, hello wire.Hello, p pipe) *Visit {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.number++
 	v := &Visit{
-		Relay: r, Transport: transport, Hello: hello, At: time.Now(), id: fmt.Sprintf("s%d", r.number),
+		Relay: r, Transport: transport, Hello: hello, At: time.Now(), pipe: p, id: fmt.Sprintf("s%d", r.number),
 		out: make(chan []byte, 256), frames: make(chan wire.Frame, 256), gone: make(chan struct{}), cursor: hello.Cursor, answered: hello.Cursor,
 	}
 	r.all = append(r.all, v)
@@ -110,35 +164,50 @@ func (r *Relay) socket(w http.ResponseWriter, q *http.Request) {
 	defer conn.CloseNow()
 	conn.SetReadLimit(1 << 20)
 	bin := conn.Subprotocol() == "chappe.v1.bin"
-	decode, kind := wire.DecodeJSON, websocket.MessageText
+	p := &socketPipe{conn, websocket.MessageText}
 	if bin {
-		decode, kind = wire.DecodeBinary, websocket.MessageBinary
+		p.kind = websocket.MessageBinary
 	}
 	ctx := context.Background()
-	read := func(ctx context.Context) ([]wire.Frame, error) {
+	r.converse("ws", p, bin, func() ([]byte, error) {
 		_, b, err := conn.Read(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return decode(b, wire.FromClient)
+		return b, err
+	})
+}
+
+// converse plays a connection that carries messages of frames both ways, until
+// the client leaves. next reads a message.
+func (r *Relay) converse(transport string, p pipe, bin bool, next func() ([]byte, error)) {
+	decode := wire.DecodeJSON
+	if bin {
+		decode = wire.DecodeBinary
 	}
-	soon, cancel := context.WithTimeout(ctx, 5*time.Second)
-	first, err := read(soon)
-	cancel()
+	late := time.AfterFunc(5*time.Second, p.cut)
+	b, err := next()
+	late.Stop()
+	if err != nil {
+		return
+	}
+	first, err := decode(b, wire.FromClient)
 	if err != nil || len(first) == 0 {
 		return
 	}
 	hello, ok := first[0].(*wire.Hello)
 	if !ok {
-		conn.Close(websocket.StatusCode(wire.CloseBadFrame), `{"code":"bad_frame","text":"hello comes first"}`)
+		p.close(&wire.CloseError{Close: wire.CloseBadFrame, Code: wire.CodeBadFrame, Text: "hello comes first"})
 		return
 	}
-	v := r.visit("ws", *hello)
-	v.conn, v.bin, v.kind = conn, bin, kind
+	v := r.visit(transport, *hello, p)
+	v.bin = bin
 	r.visits <- v
 	defer v.leave()
 	for {
-		frames, err := read(ctx)
+		b, err := next()
+		if err != nil {
+			v.err = err
+			return
+		}
+		frames, err := decode(b, wire.FromClient)
 		if err != nil {
 			v.err = err
 			return
@@ -177,7 +246,7 @@ func (r *Relay) stream(w http.ResponseWriter, q *http.Request) {
 	w.WriteHeader(http.StatusOK)
 	flush := http.NewResponseController(w)
 	flush.Flush()
-	v := r.visit("sse", wishes(q))
+	v := r.visit("sse", wishes(q), nil)
 	r.visits <- v
 	defer v.leave()
 	for {
@@ -203,7 +272,7 @@ func (r *Relay) poll(w http.ResponseWriter, q *http.Request) {
 	v := r.polls[q.URL.Query().Get("session")]
 	r.mu.Unlock()
 	if v == nil || v.over() || v.answered != hello.Cursor || v.Hello.Token != hello.Token || !sameSubs(v.Hello, hello) {
-		v = r.visit("poll", hello)
+		v = r.visit("poll", hello, nil)
 		r.mu.Lock()
 		r.polls[v.id] = v
 		r.mu.Unlock()

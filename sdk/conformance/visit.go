@@ -6,13 +6,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/coder/websocket"
-
 	"github.com/chappe-relay/chappe/relay/wire"
 )
 
-// Visit is one stay of the client at a relay: a WebSocket, an event stream, or
-// a run of polls.
+// Visit is one stay of the client at a relay: a WebSocket, a WebTransport session,
+// an event stream, or a run of polls.
 type Visit struct {
 	Relay     *Relay
 	Transport string
@@ -20,14 +18,13 @@ type Visit struct {
 	At        time.Time
 
 	id     string
-	conn   *websocket.Conn // of a WebSocket
+	pipe   pipe // of a WebSocket or WebTransport; nil for the others
 	bin    bool
-	kind   websocket.MessageType
 	out    chan []byte     // of the others: nil cuts
 	frames chan wire.Frame // of the client, but for requests
 	gone   chan struct{}   // closed when the client has left, or was cut
 	once   sync.Once
-	err    error // how a WebSocket ended; set before gone is closed
+	err    error // how its pipe ended; set before gone is closed
 
 	mu       sync.Mutex
 	cursor   string // behind all that was sent
@@ -74,7 +71,7 @@ func (v *Visit) place() string {
 	return v.cursor
 }
 
-// take sorts the frames of a WebSocket client.
+// take sorts the frames of a client with a pipe.
 func (v *Visit) take(f wire.Frame) {
 	var ref uint32
 	switch f := f.(type) {
@@ -117,13 +114,9 @@ func (v *Visit) take(f wire.Frame) {
 // Send gives frames to the client, with the position behind them. One that has
 // left does not get them.
 func (v *Visit) Send(frames ...wire.Frame) {
-	if v.conn != nil {
+	if v.pipe != nil {
 		for _, f := range frames {
-			b := wire.AppendJSON(nil, f)
-			if v.bin {
-				b = wire.AppendBinary(nil, f)
-			}
-			v.raw(b)
+			v.pipe.write(encode(f, v.bin))
 		}
 		return
 	}
@@ -194,15 +187,17 @@ func (v *Visit) put(b []byte) {
 	}
 }
 
-// raw writes one WebSocket message.
-func (v *Visit) raw(b []byte) { v.conn.Write(longContext(), v.kind, b) }
+// encode makes a message of a frame.
+func encode(f wire.Frame, bin bool) []byte {
+	if bin {
+		return wire.AppendBinary(nil, f)
+	}
+	return wire.AppendJSON(nil, f)
+}
 
-// Text writes JSON as it stands, for what this version's frames do not hold. It
-// needs a client that reads JSON.
+// Text writes JSON as it stands on a stream or poll, for what this version's frames do not hold.
 func (v *Visit) Text(name, body string) {
 	switch v.Transport {
-	case "ws":
-		v.raw([]byte(body))
 	case "sse":
 		v.put(fmt.Appendf(nil, "event: %s\ndata: %s\n\n", name, body))
 	case "poll":
@@ -241,7 +236,7 @@ func (v *Visit) grant(s wire.Sub) *wire.Subbed {
 	if cursor == "" {
 		cursor = UpTo(1)
 	}
-	if v.Transport != "ws" && v.place() == "" {
+	if v.pipe == nil && v.place() == "" {
 		v.mu.Lock()
 		v.cursor = cursor
 		v.mu.Unlock()
@@ -251,8 +246,8 @@ func (v *Visit) grant(s wire.Sub) *wire.Subbed {
 
 // Cut ends the connection without a word: of a poll, the one that is held or the next.
 func (v *Visit) Cut() {
-	if v.conn != nil {
-		v.conn.CloseNow()
+	if v.pipe != nil {
+		v.pipe.cut()
 		return
 	}
 	select {
@@ -265,8 +260,8 @@ func (v *Visit) Cut() {
 func (v *Visit) Close(code wire.CloseCode, told wire.CloseError) {
 	told.Close = code
 	switch v.Transport {
-	case "ws":
-		v.conn.Close(websocket.StatusCode(code), string(wire.ReasonJSON(&told)))
+	case "ws", "wt":
+		v.pipe.close(&told)
 	case "sse":
 		err := wire.Err{Code: told.Code, Text: told.Text, Retry: told.Retry, Terminal: !code.Reconnects()}
 		v.put(fmt.Appendf(nil, "retry: %d\nevent: error\ndata: %s\n\n", max(told.Retry, 1), wire.AppendJSON(nil, &err)))

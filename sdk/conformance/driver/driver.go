@@ -5,20 +5,27 @@ package driver
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/chappe-relay/chappe/sdk/conformance"
+	"github.com/chappe-relay/chappe/sdk/conformance/certificate"
 	chappe "github.com/chappe-relay/chappe/sdk/go"
+	"github.com/chappe-relay/chappe/sdk/go/wt"
 )
 
 // Main obeys the commands of in until it ends.
 func Main(in io.Reader, out io.Writer) {
-	d := &driver{out: json.NewEncoder(out), subs: make(map[string]*chappe.Subscription)}
+	d := &driver{out: json.NewEncoder(out), subs: make(map[string]*chappe.Subscription), memory: new(chappe.Memory), dialer: new(wt.Dialer)}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
-	d.say(conformance.Event{Event: "ready", SDK: "go", Transports: []string{"ws", "sse", "poll"}})
+	d.say(conformance.Event{Event: "ready", SDK: "go", Transports: []string{"ws", "wt", "sse", "poll"}, Can: []string{"udp-fallback"}})
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -42,6 +49,9 @@ type driver struct {
 	mu   sync.Mutex
 	out  *json.Encoder
 	subs map[string]*chappe.Subscription
+
+	memory *chappe.Memory // of all clients, as in a browser
+	dialer *wt.Dialer
 }
 
 func (d *driver) say(e conformance.Event) {
@@ -95,17 +105,27 @@ func (d *driver) obey(c conformance.Command) {
 			d.say(conformance.Event{Event: "page", Channel: c.Channel, Count: uint64(len(page.Messages)), Cursor: page.Cursor})
 		})
 	case "close":
-		d.close()
+		if d.client != nil {
+			d.client.Close(d.ctx)
+		}
 		d.say(conformance.Event{Event: "closed"})
 	}
 }
 
 func (d *driver) open(c conformance.Command) {
-	o := chappe.Options{Token: c.Token, Transport: c.Transports[0], OnState: func(s chappe.State) {
+	o := chappe.Options{Token: c.Token, Transport: c.Transports[0], Memory: d.memory, WebTransport: d.dialer, OnState: func(s chappe.State) {
 		d.say(conformance.Event{Event: "state", Phase: string(s.Phase), URL: s.URL, Code: code(s.Err)})
 	}}
-	if c.Transports[0] == "ws" {
-		o.Format = "bin"
+	if len(c.Transports) > 1 {
+		o.Transport = "" // it chooses between those that it has
+	}
+	if len(c.Hashes) > 0 {
+		o.TLS = &tls.Config{InsecureSkipVerify: true, VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
+			if h := certificate.Hash(tls.Certificate{Certificate: raw}); !slices.Contains(c.Hashes, h) {
+				return fmt.Errorf("a certificate with hash %s", h)
+			}
+			return nil
+		}}
 	}
 	if len(c.Tokens) > 0 {
 		var mu sync.Mutex
@@ -114,6 +134,7 @@ func (d *driver) open(c conformance.Command) {
 			mu.Lock()
 			defer mu.Unlock()
 			d.say(conformance.Event{Event: "token"})
+			time.Sleep(time.Duration(c.TokenMS) * time.Millisecond)
 			if len(left) == 0 {
 				return "", errors.New("no token is left")
 			}
@@ -127,7 +148,7 @@ func (d *driver) open(c conformance.Command) {
 
 // follow reports what a subscription delivers until it ends.
 func (d *driver) follow(c conformance.Command) {
-	s, err := d.client.Subscribe(d.ctx, c.Channel, chappe.SubOptions{Cursor: c.Cursor, Last: c.Last})
+	s, err := d.client.Subscribe(d.ctx, c.Channel, chappe.SubOptions{Cursor: c.Cursor, Last: c.Last, Policy: c.Policy, Via: c.Via})
 	if err != nil {
 		d.say(conformance.Event{Event: "ended", Channel: c.Channel, Code: code(err)})
 		return

@@ -26,7 +26,7 @@ func TestConformance(t *testing.T) {
 			}
 		})
 	}
-	if passed < 50 {
+	if passed < 140 {
 		t.Errorf("only %d cases were played", passed)
 	}
 }

@@ -5,15 +5,10 @@ package middlebox
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -21,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/chappe-relay/chappe/sdk/conformance/certificate"
 )
 
 // What can be blocked.
@@ -47,9 +44,9 @@ type Box struct {
 
 // Listen begins to pass on what comes to an address. relay is its host and port.
 func Listen(addr, relay string) (*Box, error) {
-	cert, err := ownCertificate()
+	cert, err := certificate.New()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("middlebox: %w", err)
 	}
 	b := &Box{to: relay, changed: make(chan struct{}), blocked: make(map[string]bool), peers: make(map[string]net.Conn)}
 	if b.tcp, err = net.Listen("tcp", addr); err != nil {
@@ -248,20 +245,4 @@ func (h *holding) FlushError() error {
 		h.b.pass(h.ctx.Done(), Streams)
 	}
 	return http.NewResponseController(h.ResponseWriter).Flush()
-}
-
-func ownCertificate() (tls.Certificate, error) {
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("middlebox's key: %w", err)
-	}
-	t := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, &k.PublicKey, k)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("middlebox's certificate: %w", err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: k}, nil
 }

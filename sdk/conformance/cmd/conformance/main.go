@@ -25,16 +25,17 @@ func run(args []string, stdout, stderr io.Writer) int {
 	f := flag.NewFlagSet("conformance", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	cases := f.String("case", "", "names of cases, separated by commas; empty: all")
-	transports := f.String("transport", "", "ws, sse, poll, separated by commas; empty: all")
+	transports := f.String("transport", "", "ws, wt, sse, poll, separated by commas; empty: all")
 	parallel := f.Int("parallel", 0, "drivers at once; 0: twice the processors")
 	list := f.Bool("list", false, "list the cases and end")
 	asJSON := f.Bool("json", false, "verdicts as JSON lines")
+	brief := f.Bool("brief", false, "only what did not pass, or was not run, and the count")
 	if err := f.Parse(args); err != nil {
 		return 2
 	}
 	if *list {
 		for _, c := range conformance.Cases() {
-			fmt.Fprintf(stdout, "%-22s %-12s %s\n", c.Name, strings.Join(c.Transports, ","), c.About)
+			fmt.Fprintf(stdout, "%-22s %-15s %s\n", c.Name, strings.Join(c.Transports, ","), c.About)
 		}
 		return 0
 	}
@@ -49,6 +50,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 			count[r.Verdict]++
 			if *asJSON {
 				json.NewEncoder(stdout).Encode(r)
+				return
+			}
+			if *brief && r.Verdict == "pass" {
 				return
 			}
 			fmt.Fprintf(stdout, "%-8s %-22s %-5s %5.1f s  %s\n", r.Verdict, r.Case, r.Transport, r.Seconds, r.Why)
