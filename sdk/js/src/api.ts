@@ -22,16 +22,60 @@ export interface Options {
   token?: TokenSource
   /** Transports that may be used, the best first. Default: WebTransport (where UDP works and the relay has it), WebSocket, event stream, long polling. */
   transports?: Exclude<Transport, 'tab'>[]
-  /** One connection for all tabs of this origin with the same relay. Default: yes, unless `token` is a fixed text; then give a name that tells users apart. */
+  /**
+   * One connection for all tabs of this origin with the same relay whose tokens say the same, but for their times. Default: yes; tokens that
+   * are no JWT say nothing, and are not shared. A name: all that give the same one share, with whatever tokens; it must tell users apart.
+   */
   share?: boolean | string
   /** Looks for the nearest of the regions that the relay tells, and moves there without a loss. Default: yes. */
   nearest?: boolean
   /** Where cursors are kept, as `sessionStorage`: a page that is loaded again goes on where it was. */
   store?: Store
+  /** SHA-256 of certificates, in base64: a relay that shows one of them over WebTransport is believed, whoever signed it. `chappe dev -tls` prints its own. */
+  hashes?: string[]
   /** Names the application in the relay's log line. */
   agent?: string
+  /** Gets what nobody else hears: the refusal of a channel that has no loop and no `error` handler. Default: `console.error`. */
+  log?: (text: string) => void
   /** Closes the client. */
   signal?: AbortSignal
+}
+
+/** Tells events by name. */
+export interface Events<E> {
+  /** Calls f for each event. */
+  on<K extends keyof E>(what: K, f: E[K]): this
+  /** Calls f for the next event alone. */
+  once<K extends keyof E>(what: K, f: E[K]): this
+  /** Undoes `on` and `once`. */
+  off<K extends keyof E>(what: K, f: E[K]): this
+}
+
+/**
+ * A connection to a relay, or the wish for one: it connects when it is first
+ * used, comes back by itself, and never loses or repeats a message without
+ * saying so.
+ *
+ * ```ts
+ * const client = new Chappe('https://relay.example', { token: () => fetch('/token').then((r) => r.text()) })
+ * for await (const m of client.channel('rides.42')) console.log(m.data)
+ * ```
+ */
+export interface Chappe extends Events<ClientEvents> {
+  /** Where the client stands now. */
+  readonly state: State
+  /** A channel, as `rides.42`, or a pattern, as `rides.*` or `rides.>`. Those of one name share one subscription. */
+  channel<T = any>(name: string, o?: ChannelOptions): Channel<T>
+  /** Publishes a message. Resolves when the relay has it; goes on over lost connections until the signal aborts. Rejects with a ChappeError if refused. */
+  publish(channel: string, data: unknown, o?: PublishOptions): Promise<Ack>
+  /** Ends all channels and the connection, for good. Loops end in peace; what waits for an answer rejects with code `closed`. */
+  close(): void
+}
+
+/** Makes clients. */
+export interface ChappeConstructor {
+  /** @param url of the relay, in front of /v1: http, https, ws or wss. Further ones are tried in order when the first cannot be reached. */
+  new (url: string | string[], o?: Options): Chappe
 }
 
 /** Where a client stands: docs/clients.md §1. */
@@ -45,9 +89,9 @@ export interface State {
   session?: string
   /** live: how frames travel; `tab`: over another tab's connection. */
   transport?: Transport
-  /** waiting, closed: why. */
+  /** waiting, closed: why. Not in a tab that follows another. */
   error?: Error
-  /** waiting: the next attempt. */
+  /** waiting: the next attempt. Not in a tab that follows another. */
   until?: Date
 }
 
@@ -135,8 +179,43 @@ export interface SubOptions {
 export interface ChannelOptions extends SubOptions {
   /** Messages held for a loop that is slower than its channel; beyond them the client leaves the channel and resumes later. Default 1024. */
   buffer?: number
-  /** Ends the subscription. */
+  /** Ends the subscription; a loop throws its reason. */
   signal?: AbortSignal
+}
+
+/**
+ * A named stream of messages, or a pattern of many. It is followed from the
+ * first loop or handler on, and left by `close()`, by leaving the loop, or by
+ * the signal.
+ *
+ * ```ts
+ * for await (const m of client.channel('rides.42')) console.log(m.data)
+ * ```
+ *
+ * A loop gives the messages; gaps and presence go to their handlers, in their
+ * turn. It ends in peace when the channel or the client is closed; it throws the
+ * signal's reason when that aborts, as `fetch` and Node's `events.on` do, and a
+ * ChappeError when the relay refuses the channel or takes it away.
+ */
+export interface Channel<T = any> extends Events<ChannelEvents<T>>, AsyncIterable<Message<T>> {
+  /** The channel or pattern that was asked for. */
+  readonly name: string
+  /** The place after the events that were taken from the loop, or given to a handler. Stored and given as `cursor`, to any relay of any region, it continues there. '' before the channel has begun. */
+  readonly cursor: string
+  /** Begins with the newest n messages, or after a cursor, whatever is stored. Before the first loop or handler. */
+  rewind(to: number | string): this
+  /** Follows the channel. Resolves when the relay has granted it, and rejects with a ChappeError when it refuses. Loops and handlers do it by themselves. */
+  subscribe(): Promise<void>
+  /** Publishes a message to this channel. */
+  publish(data: T, o?: PublishOptions): Promise<Ack>
+  /** A page of what the relay keeps. */
+  history(o?: HistoryOptions): Promise<Page<T>>
+  /** Who is in the channel. */
+  presence(o?: { signal?: AbortSignal }): Promise<Member[]>
+  /** All events in their order: messages, gaps and, if asked for, presence. It ends as a loop over the channel does. */
+  events(): AsyncIterableIterator<ChannelEvent<T>>
+  /** Ends the subscription. What waits is dropped. */
+  close(): void
 }
 
 /** Options of one message. */

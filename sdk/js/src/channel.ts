@@ -1,10 +1,11 @@
-import type { Ack, ChannelEvent, ChannelEvents, ChannelOptions, HistoryOptions, Member, Message, Page, PublishOptions } from './api.js'
+import type { Ack, Channel as API, ChannelEvent, ChannelEvents, ChannelOptions, HistoryOptions, Member, Message, Page, PublishOptions } from './api.js'
+import { Emitter } from './emitter.js'
 import { ChappeError, closed } from './errors.js'
+import { loss, type Consumer } from './feed.js'
 import { eventOf, gapOf, messageOf } from './event.js'
-import { Handlers } from './handlers.js'
 import type { Machine } from './machine.js'
 import { Trail } from './position.js'
-import { publish } from './publish.js'
+import { onAbort } from './request.js'
 import type { Frame } from './wire.js'
 
 interface Item {
@@ -12,198 +13,205 @@ interface Item {
   progress?: string // told by the relay behind this event and before the next
 }
 
-/**
- * A named stream of messages, or a pattern of many. It is followed from the
- * first loop or handler on, and left by `close()`, by leaving the loop, or by
- * the signal.
- *
- * ```ts
- * for await (const m of client.channel('rides.42')) console.log(m.data)
- * ```
- */
-export class Channel<T = any> implements AsyncIterable<Message<T>> {
-  /** @internal */
-  got: Trail
-  /** @internal */
-  paused = false
-  /** @internal */
+/** What an application follows: it takes what comes to its feed, and keeps it for a loop or gives it to handlers. */
+export class Channel<T = any> extends Emitter<ChannelEvents<T>> implements API<T>, Consumer {
+  got!: Trail
+  paused?: boolean
   o: ChannelOptions
-  private taken: Trail
+  private taken?: Trail
+  private readonly buffer: number
   private queue: Item[] = []
-  private handlers = new Handlers()
   private wake: (() => void)[] = []
   private started: Promise<void> | undefined
   private grant!: [yes: () => void, no: (e: Error) => void]
+  private unbind = () => {} // from the signal
   private ended: Error | undefined
-  private looped = false // a loop runs
-  private skipped = false // messages came that nobody took
+  private loops = 0 // that run
+  private asked?: boolean // by the application, which hears a refusal
+  private stands?: boolean // the relay has granted it
+  private skipped?: boolean // messages came that nobody took
 
-  /** @internal */
   constructor(
     private readonly m: Machine,
-    /** The channel or pattern that was asked for. */
     readonly name: string,
     o: ChannelOptions = {},
   ) {
+    super()
     this.o = { ...o, cursor: o.cursor || m.stored(name) }
-    this.got = new Trail(name)
-    this.taken = new Trail(name)
+    this.buffer = o.buffer || 1024
   }
 
-  /** Begins with the newest n messages, or after a cursor. Before the first loop or handler. */
   rewind(to: number | string): this {
     this.o = { ...this.o, cursor: '', [typeof to === 'string' ? 'cursor' : 'last']: to }
     return this
   }
 
-  /**
-   * Follows the channel. Resolves when the relay has granted it, and rejects
-   * with a ChappeError when it refuses. Loops and handlers call it.
-   */
   subscribe(): Promise<void> {
-    if (this.started && (this.ended as ChappeError)?.code !== 'closed') return this.started
-    const { signal, cursor } = this.o
-    this.ended = undefined
-    this.started = new Promise<void>((...both) => (this.grant = both))
-    this.started.catch(() => {}) // told by the loop and by 'error', too
-    signal?.addEventListener('abort', () => this.leave(signal.reason), { once: true })
-    try {
-      signal?.throwIfAborted()
-      if (cursor) this.begin(cursor)
-      this.m.join(this.name, this)
-    } catch (e) {
-      this.end(e instanceof ChappeError || signal?.aborted ? (e as Error) : new ChappeError('bad_cursor'))
-    }
-    return this.started
+    this.asked = true
+    if (this.ended && !this.loops) this.started = undefined
+    return this.follow()
   }
 
-  /** The place after the events that were taken from the loop, or given to a handler. Stored and given as `cursor`, to any relay of any region, it continues there. '' before the channel has begun. */
   get cursor(): string {
-    return this.taken.cursor() || this.o.cursor || ''
+    return this.taken?.cursor() || this.o.cursor || ''
   }
 
-  /** Calls f for each event. `message` handlers get what a loop would. */
-  on<K extends keyof ChannelEvents<T>>(what: K, f: ChannelEvents<T>[K]): this {
-    this.handlers.of(what).add(f)
-    if (what === 'presence') this.o.presence = true
-    if (what !== 'error') void this.subscribe()
+  override on<K extends keyof ChannelEvents<T>>(what: K, f: ChannelEvents<T>[K], once?: boolean): this {
+    super.on(what, f, once)
+    this.o.presence ||= what === 'presence'
+    if (what !== 'error') void this.follow()
     if (what === 'message') {
-      for (let e = this.take(); e; e = this.take()) this.emit(e.type, e)
+      this.drain()
       this.catchUp()
     }
+    this.m.sync()
     return this
   }
 
-  /** Undoes `on`. */
-  off<K extends keyof ChannelEvents<T>>(what: K, f: ChannelEvents<T>[K]): this {
-    this.handlers.of(what).delete(f)
-    return this
-  }
-
-  /** Publishes a message to this channel. */
   publish(data: T, o?: PublishOptions): Promise<Ack> {
-    return publish(this.m, this.name, data, o)
+    return this.m.publish(this.name, data, o)
   }
 
-  /** A page of what the relay keeps. */
   async history({ signal, ...which }: HistoryOptions = {}): Promise<Page<T>> {
-    const { messages = [], cursor = '', more = false, gap } = await this.m.request({ t: 'history', channel: this.name, ...which }, signal)
-    return { messages: messages.map(messageOf), cursor, more, gap: gap && gapOf(gap) }
+    const { messages = [], cursor, more, gap } = await this.m.request({ t: 'history', channel: this.name, ...which }, signal)
+    return { messages: messages.map(messageOf), cursor, more: !!more, gap: gap && gapOf(gap) }
   }
 
-  /** Who is in the channel. */
   async presence(o?: { signal?: AbortSignal }): Promise<Member[]> {
     return (await this.m.request({ t: 'presence', channel: this.name }, o?.signal)).members ?? []
   }
 
-  /** Ends the subscription. What waits is dropped. */
   close(): void {
     this.leave(closed())
   }
 
-  /** All events in their order: messages, gaps and, if asked for, presence. */
-  async *events(): AsyncGenerator<ChannelEvent<T>, void, undefined> {
-    void this.subscribe()
-    this.looped = true
+  events(): AsyncIterableIterator<ChannelEvent<T>> {
+    return this.loop(true)
+  }
+
+  [Symbol.asyncIterator](): AsyncIterableIterator<Message<T>> {
+    return this.loop()
+  }
+
+  /** No generator: that one would leave only when something comes. */
+  private loop(all?: boolean): AsyncIterableIterator<any> {
+    let over = false
+    const leave = () => {
+      if (!over && !--this.loops) this.close()
+      over = true
+    }
+    this.loops++
+    void this.follow()
     this.catchUp()
-    try {
-      for (;;) {
-        const event = this.take()
-        if (event) yield event
-        else if (!this.ended) await new Promise<void>((woken) => this.wake.push(woken))
-        else if ((this.ended as ChappeError).code === 'closed') return
-        else {
-          this.started = undefined // told: who begins again asks again
-          throw this.ended
+    const loop = {
+      next: async () => {
+        while (!over) {
+          const value = this.take()
+          if (value && (all || value.type === 'message')) return { value, done: false }
+          if (value) this.tell(value)
+          else if (!this.ended) await new Promise<void>((woken) => this.wake.push(woken))
+          else {
+            const { ended } = this
+            this.started = undefined // told: who begins again asks again
+            leave()
+            if ((ended as ChappeError).code !== 'closed') throw ended
+          }
         }
-      }
-    } finally {
-      this.looped = false
-      this.close()
+        return { value: undefined, done: true }
+      },
+      async return() {
+        leave()
+        return loop.next()
+      },
+      [Symbol.asyncIterator]: () => loop,
     }
+    return loop
   }
 
-  /** The messages. Gaps and presence go to their handlers, in their turn. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<Message<T>, void, undefined> {
-    for await (const e of this.events()) {
-      if (e.type === 'message') yield e
-      else this.emit(e.type, e)
-    }
-  }
-
-  /** @internal */
-  begin(cursor: string): void {
-    this.got.begin(cursor)
-    this.taken.begin(cursor)
-  }
-
-  /** @internal */
   push(f: Frame): void {
     const event = eventOf(f)
-    const messages = this.handlers.of('message').size
-    if (!messages && !this.looped && this.handlers.of('presence').size) {
+    if (!this.hears('message') && !this.loops && (this.hears('gap') || this.hears('presence'))) {
       // Nobody takes messages yet: who does later gets them again from the relay.
       this.skipped ||= f.t === 'msg'
-      return this.emit(event.type, event)
+      return this.tell(event)
     }
     this.queue.push({ event })
-    if (messages) return this.emit(event.type, this.take())
+    if (this.hears('message')) return this.drain()
     this.wakeAll()
-    if (this.queue.length >= (this.o.buffer || 1024)) {
+    if (this.queue.length >= this.buffer) {
       this.paused = true
       this.m.sync()
     }
   }
 
-  /** @internal */
   progress(cursor: string): void {
     this.got.progress(cursor)
     const behind = this.queue[this.queue.length - 1]
     if (behind) behind.progress = cursor
-    else if (!this.skipped) this.taken.progress(cursor)
+    else if (!this.skipped) this.taken!.progress(cursor)
   }
 
-  /** @internal */
   granted(): void {
+    this.stands = true
     this.grant[0]()
   }
 
-  /** @internal */
   end(e: Error, quiet = (e as ChappeError).code === 'closed'): void {
     if (this.ended) return
     this.ended = e
+    this.unbind()
     this.grant[1](e)
     this.wakeAll()
     if (quiet) return
-    if (this.handlers.of('error').size) this.started = undefined
+    const { asked, stands } = this
+    const heard = this.loops || this.hears('error')
+    // A later loop tells it; else who begins again asks again.
+    if (heard || !asked || !stands) this.started = undefined
+    if (!heard && (!asked || stands)) this.m.o.log(`chappe: ${this.name}: ${e.message}`)
     this.emit('error', e)
   }
 
+  private follow(): Promise<void> {
+    if (this.started && (this.ended as ChappeError)?.code !== 'closed') return this.started
+    const { signal } = this.o
+    this.ended = undefined
+    this.stands = false
+    this.got = new Trail(this.name)
+    this.taken = new Trail(this.name)
+    this.started = new Promise<void>((...both) => (this.grant = both))
+    this.started.catch(() => {}) // told by the loop, by 'error', or in the log
+    const { started } = this
+    try {
+      this.unbind = onAbort(signal, () => this.leave(signal!.reason))
+      this.place()
+      this.m.join(this.name, this)
+    } catch (e) {
+      this.end(e as Error)
+    }
+    return started
+  }
+
+  /** Begins where it is wished. A stored place that is none is forgotten, and what was lost is told. */
+  private place(): void {
+    const { cursor } = this.o
+    try {
+      if (!cursor) return
+      this.got.begin(cursor)
+      this.taken!.begin(cursor)
+    } catch {
+      if (cursor !== this.m.stored(this.name)) throw new ChappeError('bad_cursor')
+      this.o.cursor = ''
+      this.m.keep(this.name, '')
+      queueMicrotask(() => this.push(loss(this.name, 0, 'damaged')))
+    }
+  }
+
   private catchUp(): void {
-    if (!this.skipped) return
+    const at = this.taken!.cursor()
+    if (!this.skipped || !at) return
     this.skipped = false
-    this.got.begin(this.taken.cursor())
-    this.m.again(this.m.feeds.get(this.name))
+    this.got.begin(at)
+    this.m.sync(this.name)
   }
 
   private leave(why: Error): void {
@@ -215,20 +223,25 @@ export class Channel<T = any> implements AsyncIterable<Message<T>> {
     this.end(why, true)
   }
 
+  /** Gives what waits to handlers, while there are any: one may want a single message. */
+  private drain(): void {
+    for (let e; this.hears('message') && (e = this.take()); ) this.tell(e)
+  }
+
   private take(): ChannelEvent | undefined {
     const { event, progress } = this.queue.shift() ?? {}
-    if (event?.type === 'message') this.taken.message(event.channel, event.stamp)
-    if (progress) this.taken.progress(progress)
-    if (this.paused && this.queue.length <= (this.o.buffer || 1024) / 2) {
+    if (event?.type === 'message') this.taken!.message(event.channel, event.stamp)
+    if (progress) this.taken!.progress(progress)
+    if (this.paused && this.queue.length <= this.buffer / 2) {
       this.paused = false
-      this.m.again(this.m.feeds.get(this.name))
+      this.m.sync(this.name)
     }
     return event
   }
 
-  private emit(what: string, e: unknown): void {
-    this.handlers.call(what, e)
-    if (what === 'gap') this.m.handlers.call(what, e)
+  private tell(e: ChannelEvent): void {
+    this.emit(e.type, e)
+    if (e.type === 'gap') this.m.emit(e.type, e)
   }
 
   private wakeAll(): void {

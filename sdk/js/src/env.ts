@@ -1,12 +1,5 @@
 import type { Store } from './api.js'
 
-/** The HTTP answer to an upgrade; only where the platform shows it. */
-export interface Refused {
-  status: number
-  body: string
-  retryAfter: string | null
-}
-
 /** What the client takes from its surroundings; tests put others in their place. */
 export interface Env {
   now(): number
@@ -15,7 +8,7 @@ export interface Env {
   /** Uniform in [0, 1). */
   random(): number
   fetch: typeof fetch
-  WebSocket?: new (url: string, protocols: string[]) => WebSocket & { refused?: Refused }
+  WebSocket?: new (url: string, protocols: string[]) => WebSocket
   WebTransport?: any // absent from Node's types
   storage?: Store
   locks?: LockManager
@@ -27,11 +20,16 @@ export interface Env {
 
 const g = globalThis as any
 const page = g.document && g
+const far = 2 ** 31 - 1 // ms: a timer of the platform that is set for longer goes off at once
 
 export const env: Env = {
   now: () => Date.now(),
   after(ms, f) {
-    const timer = setTimeout(f, ms)
+    let timer: any
+    const set = (left: number) => {
+      timer = setTimeout(() => (left > far ? set(left - far) : f()), Math.min(left, far))
+    }
+    set(ms)
     return () => clearTimeout(timer)
   },
   random: Math.random,
@@ -41,7 +39,7 @@ export const env: Env = {
   locks: page?.navigator.locks,
   BroadcastChannel: g.BroadcastChannel,
   page,
-  hidden: () => !!page?.document.hidden,
+  hidden: () => page?.document.hidden,
 }
 try {
   env.storage = page?.localStorage

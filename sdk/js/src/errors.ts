@@ -6,10 +6,8 @@ export class ChappeError extends Error {
     text = '',
     /** Milliseconds: the relay's advice not to ask sooner. 0: none. */
     readonly retryMs = 0,
-    /** WebSocket close code, when the end of a connection told it; else 0. */
-    readonly closeCode = 0,
   ) {
-    super(code && text ? `${code}: ${text}` : code || text)
+    super([code, text].filter(Boolean).join(': '))
     this.name = 'ChappeError'
   }
 }

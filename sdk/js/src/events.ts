@@ -1,23 +1,25 @@
-/** Reads the text/event-stream of a relay (PROTOCOL §1.4; WHATWG HTML §9.2.6, lines end with LF). */
-export class EventParser {
-  /** ms of the last retry field; 0: none. */
-  retry = 0
-  private id = ''
-  private text = ''
-
-  /** Hands out the blocks that a chunk completes. data is undefined where a block only moves the id. */
-  read(chunk: string, block: (data: string | undefined, id: string) => void): void {
-    const all = (this.text + chunk).split('\n\n')
-    this.text = all.pop()!
+/**
+ * Reads the text/event-stream of a relay (PROTOCOL §1.4; WHATWG HTML §9.2.6),
+ * whose lines end with LF, and whose data is one line. The result takes what
+ * comes, in whatever pieces; block is handed what each block says: data, the
+ * last id, and ms of the last retry field.
+ */
+export function eventReader(block: (data?: string, id?: string, retry?: number) => void): (chunk: string) => void {
+  let rest = ''
+  let id: string | undefined
+  let retry: number | undefined
+  return (chunk) => {
+    const all = (rest + chunk).split('\n\n')
+    rest = all.pop()!
     for (const text of all) {
       let data: string | undefined
       for (const line of text.split('\n')) {
-        const [, field, value = ''] = /^(\w+)(?:: ?(.*))?$/.exec(line) ?? []
-        if (field === 'data') data = data === undefined ? value : `${data}\n${value}`
-        if (field === 'id') this.id = value
-        if (field === 'retry') this.retry = Number(value)
+        const [field, value = ''] = line.split(/: ?(.*)/s)
+        if (field === 'data') data = value
+        if (field === 'id') id = value
+        if (field === 'retry') retry = +value
       }
-      block(data, this.id)
+      block(data, id, retry)
     }
   }
 }

@@ -8,28 +8,30 @@ export interface Consumer {
   /** After what was received. */
   readonly got: Trail
   /** It takes nothing now, and will be given again from `got`. */
-  paused: boolean
-  /** Where the stream begins. Throws what is not a cursor. */
-  begin(cursor: string): void
+  paused?: boolean
   push(f: Frame): void
+  /** Where the stream is, or begins. */
   progress(cursor: string): void
   /** The relay has granted it. May be told again. */
   granted(): void
   end(e: Error): void
 }
 
+/** A loss that the client itself finds. No count: nobody knows how much. */
+export const loss = (name: string, count?: number, reason = 'lossy'): Frame => ({ t: 'gap', channels: [name], count, reason })
+
 /** The wish for one channel or pattern, and those who share it. It outlives connections. */
 export class Feed {
   readonly consumers = new Set<Consumer>()
   /** Granted ever: from now on it resumes. */
-  began = false
+  began?: boolean
   /** A plugin's word that it may be followed (PROTOCOL §6). */
-  pass = ''
+  pass?: string
 
-  private readonly pattern: RegExp | false
+  private readonly pattern: RegExp
 
   constructor(readonly name: string) {
-    this.pattern = /[*>]/.test(name) && patternOf(name)
+    this.pattern = patternOf(name)
   }
 
   get active(): Consumer[] {
@@ -47,31 +49,42 @@ export class Feed {
   }
 
   concerns(channel: string): boolean {
-    return channel === this.name || (this.pattern && this.pattern.test(channel))
+    return this.pattern.test(channel)
   }
 
   /** Where a connection resumes: before what any of its consumers still needs. '' before it began. */
   cursor(): string {
-    return before(this.active.map((c) => c.got.cursor()).filter(Boolean))
+    return before(this.active.map((c) => c.got.cursor()))
   }
 
-  /** Hands a frame to those it is new for. */
-  deliver(f: Frame, via?: string): void {
+  /** Hands a frame to those it is new for. loose: it came by datagram. */
+  deliver(f: Frame, loose?: boolean): void {
     for (const c of this.active) {
+      const { got } = c
       if (f.t === 'msg') {
-        const missing = c.got.message(f.channel, f.stamp)
-        if (missing === undefined || c.got.again(f)) continue
-        if (missing > 0 && via === 'datagram') c.push({ t: 'gap', channels: [this.name], count: missing, reason: 'lossy' })
-      } else if (f.t === 'gap' ? repeated(c.got, f) : !c.o.presence) continue
+        const missing = got.message(f.channel, f.stamp, loose)
+        if (missing === undefined) continue
+        if (missing > 0 && loose) c.push(loss(this.name, missing))
+        if (got.again(f)) continue
+      } else if (f.t === 'gap') {
+        if (repeated(got, f)) continue
+        got.recount(f)
+      } else if (!c.o.presence) continue
       c.push(f)
     }
   }
 
-  /** Records that it is granted and begins at cursor. What resumes keeps its own place. */
-  stand(cursor?: string): void {
+  /** What the relay says: all up to here has come. */
+  progress(cursor: string): void {
+    for (const c of this.active) c.progress(cursor)
+  }
+
+  /** Records that it is granted and begins at cursor. What resumes keeps its own place. node: that counts what it sends by datagram. */
+  stand(cursor?: string, node?: string): void {
     this.began = true
     for (const c of this.active) {
-      if (cursor && !c.got.cursor()) c.begin(cursor)
+      if (cursor && (node || !c.got.cursor())) c.progress(cursor)
+      if (node) c.got.count(node)
       c.granted()
     }
   }

@@ -1,12 +1,18 @@
-export { Chappe } from './client.js'
-export type { Channel } from './channel.js'
+import type { Chappe as Client, ChappeConstructor } from './api.js'
+import { Machine } from './machine.js'
+
+export const Chappe: ChappeConstructor = Machine
+export type Chappe = Client
 export { ChappeError } from './errors.js'
 export type {
   Ack,
+  Channel,
   ChannelEvent,
   ChannelEvents,
   ChannelOptions,
+  ChappeConstructor,
   ClientEvents,
+  Events,
   Gap,
   HistoryOptions,
   Member,

@@ -1,58 +1,66 @@
 import type { Transport } from './api.js'
 import { env } from './env.js'
 import { ChappeError } from './errors.js'
-import type { Feed } from './feed.js'
-import { advice, lossOf, type Loss } from './loss.js'
+import { loss, type Feed } from './feed.js'
+import { advice, lossBy, lossOf, type Loss } from './loss.js'
 import type { Machine } from './machine.js'
 import type { Request } from './request.js'
 import type { Frame } from './wire.js'
 
-export const connectTimeout = 10_000 // dial, TLS, upgrade and welcome together
+/** On which way something comes: the control stream (none), by datagram (true), or a stream of its own, which this is. */
+export type Way = true | object | undefined
 
 /** What a connection knows of a subscription it asked for. */
 export interface Sub {
   ref: number
   standing?: boolean
-  /** It comes on a way of its own: the control stream's progress says nothing of it. */
-  via?: string
+  way?: Way
+  /** Came by datagram before the grant, which it overtook. */
+  early: Frame[]
   terms: string
 }
 
+const early = 64 // of those, for a subscription
+
+// Names of timers.
+export const connecting = 0
+const dying = 1
+export const checking = 2
+const draining = 3
+const expiring = 4
+export const pausing = 5
+
 /** One stay at one relay, from the dial to the loss. */
 export abstract class Link {
-  readonly subs = new Map<Feed, Sub>()
-  /** Resolves with the loss. */
-  readonly over: Promise<Loss>
+  readonly follows = new Map<Feed, Sub>()
   ended: Loss | undefined
-  /** Called at the welcome, when the machine has made this its link. */
-  onlive = () => {}
+  live?: boolean
   /** Whether the machine may still make this its link. */
-  wanted = () => true
-  live = false
-  session = ''
-  region = ''
+  wanted?: () => boolean
+  /** Called at the welcome, when the machine has made this its link. */
+  onlive?: () => void
+  /** Called with the loss. */
+  onover?: (loss: Loss) => void
+  session?: string
+  private node?: string
+  region?: string
   /** Newest position that the relay told. */
-  told = ''
+  told?: string
   protected heardAt = env.now()
   protected last: Frame | undefined // an error of the session: what follows explains less
   protected ping = 10_000
-  private granted = new Map<string, string>() // subscriptions the relay made: where they began
-  private timers = new Map<string, () => void>()
-  private resolve!: (l: Loss) => void
+  private granted = new Map<string, [cursor: string, way: Way]>() // subscriptions the relay made: where they began
+  private timers = new Map<unknown, () => void>()
 
   constructor(
     readonly m: Machine,
     readonly kind: Transport,
     readonly base: string,
-  ) {
-    this.over = new Promise((r) => (this.resolve = r))
-  }
+  ) {}
 
   abstract start(): void
-  /** The set of subscriptions that are wanted has changed. */
-  abstract sync(): void
-  /** Has a subscription asked for anew, from where it stands now. */
-  abstract drop(feed: Feed): void
+  /** The set of subscriptions that are wanted has changed, or one is to be asked for anew, from where it stands now. */
+  abstract sync(again?: Feed): void
   /** Sends a request; its answer goes to machine.settle. */
   abstract ask(r: Request): void
   /** Brings a new token to the relay. */
@@ -68,7 +76,7 @@ export abstract class Link {
     this.ended = loss
     for (const cancel of this.timers.values()) cancel()
     this.shut()
-    this.resolve(loss)
+    this.onover?.(loss)
   }
 
   fail(text: string, more?: Partial<Loss>): void {
@@ -76,13 +84,18 @@ export abstract class Link {
   }
 
   /** Runs f after ms unless the link ends before, or the timer of that name is set again. */
-  protected after(name: string, ms: number, f: () => void): void {
+  protected after(name: unknown, ms: number, f: () => void): void {
     this.cancel(name)
     if (!this.ended) this.timers.set(name, env.after(ms, f))
   }
 
-  protected cancel(name: string): void {
+  cancel(name: unknown): void {
     this.timers.get(name)?.()
+  }
+
+  /** Fails unless that is cancelled within ms. */
+  protected within(ms?: number | false): void {
+    this.after(connecting, ms || this.m.pacer.patience, () => this.fail('no answer', { mute: !this.live }))
   }
 
   protected heard(): void {
@@ -97,34 +110,33 @@ export abstract class Link {
   /** Drops the link when the relay is silent for ms. A timer that comes late shows that this page slept: what has come meanwhile is read first. */
   protected watch(ms: number): void {
     const due = this.heardAt + ms
-    this.after('dead', due - env.now(), () => {
+    this.after(dying, due - env.now(), () => {
       if (env.now() - due > 2000) {
         this.check()
-        this.after('dead', 3000, () => this.watch(ms))
+        this.after(dying, 3000, () => this.watch(ms))
       } else if (env.now() < this.heardAt + ms) this.watch(ms)
-      else this.fail('silent for too long', { silent: true })
+      else this.fail('no answer', { silent: true })
     })
   }
 
   /** Acts on a frame of the relay. */
-  handle(f: Frame, apart?: unknown): unknown {
+  handle(f: Frame, way?: Way): unknown {
     const { m } = this
+    if (f.t !== 'err' && m.settle(f.ref, f)) return
     switch (f.t) {
-      case 'presence':
-      case 'ack':
-      case 'history':
-        if ((f.ref && m.settle(f.ref, f)) || f.t !== 'presence') return
-      // falls through: news of who came and went
       case 'msg':
       case 'gap':
-        return this.deliver(f, apart)
+      case 'presence':
+        return this.deliver(f, way)
       case 'progress':
-        return apart || this.progressed(f.cursor) // of one channel alone: its messages say as much
+        // Of one channel: between tabs.
+        return f.channel ? m.feeds.get(f.channel)?.progress(f.cursor) : this.progressed(f.cursor, way)
       case 'subbed':
-        return this.subbed(f)
+        return this.subbed(f, way)
       case 'unsubbed':
-        this.granted.delete(f.channel)
-        if (f.code) m.refuse(m.feeds.get(f.channel), new ChappeError(f.code, f.text))
+        // slow: its stream was not read. It goes on where it is, on another one.
+        if (f.code === 'slow') m.sync(f.channel)
+        else if (f.code) m.refuse(m.feeds.get(f.channel), new ChappeError(f.code, f.text))
         return
       case 'err':
         return this.refused(f)
@@ -132,13 +144,14 @@ export abstract class Link {
         return this.welcomed(f)
       case 'drain':
         // Stays for the told delay, reads on, and leaves at the moment chosen for it.
-        this.after('drain', advice(f.delay_ms), () => this.fail('draining', { drained: true, moved: f.alternatives }))
+        this.after(draining, advice(f.delay_ms), () => this.fail('draining', { moved: f.alternatives ?? [] }))
     }
   }
 
   private welcomed(f: Frame): void {
-    this.session = f.session ?? ''
-    this.region = f.region ?? ''
+    this.session = f.session
+    this.node = f.node
+    this.region = f.region
     this.ping = advice(f.ping_ms) || this.ping
     this.m.auth.accepted(f.resume, f.expires)
     if (f.dead_ms) this.watch(advice(f.dead_ms))
@@ -154,61 +167,68 @@ export abstract class Link {
       auth.fresh().then(
         (token) => this.ended || this.refresh(token),
         // The relay will end the session; the next one asks again.
-        () => env.now() < expires && this.after('token', 5000, bring),
+        () => env.now() < expires && this.after(expiring, 5000, bring),
       )
-    this.after('token', auth.renewal(expires), bring)
+    this.after(expiring, auth.renewal(expires), bring)
   }
 
-  private deliver(f: Frame, apart: unknown): void {
+  private deliver(f: Frame, way: Way): void {
     const names: string[] | undefined = f.channel ? [f.channel] : f.channels
-    for (const [feed, sub] of this.subs) {
-      // A datagram may overtake the grant. What comes on another stream has it before it.
-      if ((sub.standing || apart) && (!names || names.some((n) => feed.concerns(n)))) feed.deliver(f, sub.via)
+    const loose = way === true
+    for (const [feed, sub] of this.follows) {
+      if (names && !names.some((n) => feed.concerns(n))) continue
+      // What fits in no datagram, and what must not be lost, comes on the control stream.
+      if (sub.standing) (sub.way === way || (!way && sub.way === true)) && feed.deliver(f, loose)
+      else if (loose && sub.early.length < early) sub.early.push(f)
     }
   }
 
-  /** Moves every subscription that stands, or the one of a name. What comes on one way must not move what comes on another: it may have overtaken it. */
-  protected progressed(cursor: string, name?: string): void {
-    this.told = cursor
-    for (const [feed, sub] of this.subs) {
-      if (sub.standing && !sub.via && (!name || name === feed.name)) for (const c of feed.active) c.progress(cursor)
-    }
+  /** Moves the subscriptions that stand on a way. What comes on one must not move what comes on another: it may have overtaken it. */
+  protected progressed(cursor: string, way?: Way): void {
+    if (!way) this.told = cursor
+    for (const [feed, sub] of this.follows) if (sub.standing && sub.way === way) feed.progress(cursor)
   }
 
   /** Finds the subscription that an answer is about. */
   private about(f: Frame): [Feed?, Sub?] {
-    return [...this.subs].find(([feed, sub]) => (f.ref ? sub.ref === f.ref : feed.name === f.channel)) ?? []
+    return [...this.follows].find(([feed, sub]) => (f.ref ? sub.ref === f.ref : feed.name === f.channel)) ?? []
   }
 
-  private subbed(f: Frame): void {
+  private subbed(f: Frame, way: Way): void {
     const [feed, sub] = this.about(f)
+    if (f.via === 'datagram') way = true
     if (feed) {
       feed.pass = f.pass || feed.pass
-      sub!.via = f.via
-      if (!sub!.standing && (f.cursor || !f.pass)) this.stand(feed, f.cursor)
-    } else if (!f.ref) this.granted.set(f.channel, f.cursor)
+      // A newer pass comes without a place.
+      if (!sub!.standing && (f.cursor || !f.pass)) this.stand(feed, f.cursor, way)
+    } else this.granted.set(f.channel, [f.cursor, way])
   }
 
-  protected stand(feed: Feed, cursor?: string): void {
+  protected stand(feed: Feed, cursor?: string, way?: Way): void {
     const blind = feed.began && !feed.cursor()
-    this.subs.get(feed)!.standing = true
-    feed.stand(cursor)
+    const sub = this.follows.get(feed)!
+    sub.standing = true
+    sub.way = way
+    feed.stand(cursor, way === true ? this.node : undefined)
     // The relay never told a place, so this is a new beginning: what was
     // published in between is lost, and nobody knows how much.
-    if (blind) feed.deliver({ t: 'gap', channels: [feed.name], reason: 'lossy' })
+    if (blind) feed.deliver(loss(feed.name))
+    for (const f of sub.early) feed.deliver(f, true)
   }
 
   private refused(f: Frame): void {
-    const error = new ChappeError(f.code, f.text, advice(f.retry_ms))
-    if (f.ref && this.m.settle(f.ref, undefined, error)) return
+    const { error, delay } = lossBy(0, f)
+    if (this.m.settle(f.ref, undefined, error)) return
     if (!f.ref && !f.channel) {
       this.last = f
       return this.sessionError(f)
     }
     const [feed, sub] = this.about(f)
     if (!feed || sub!.standing || f.code === 'not_subscribed') return
-    if (f.code === 'subscribed') this.stand(feed, this.told || this.granted.get(feed.name))
-    else if (f.retry_ms && !f.terminal) this.after(feed.name, error.retryMs, () => this.drop(feed))
+    if (f.code === 'subscribed') {
+      const [from, way] = this.granted.get(feed.name) ?? []
+      this.stand(feed, way ? from : this.told || from, way)
+    } else if (delay && !f.terminal) this.after(feed, delay, () => this.sync(feed))
     else this.m.refuse(feed, error)
   }
 

@@ -1,5 +1,5 @@
 import { ChappeError } from './errors.js'
-import type { Frame } from './wire.js'
+import { parse } from './wire.js'
 
 /** How a connection, or an attempt at one, ended (CLIENTS §3). */
 export interface Loss {
@@ -10,10 +10,10 @@ export interface Loss {
   auth?: boolean
   /** Coming back is useless. */
   terminal?: boolean
-  /** The relay chose this moment for us: no further delay. */
-  drained?: boolean
-  /** With drained: where to go. */
+  /** The relay chose this moment for us, so no further delay, and says where to go. */
   moved?: string[]
+  /** We left: it says nothing of the relay. */
+  ours?: boolean
   /** The relay was silent: it did not announce this. */
   silent?: boolean
   /** The relay has not spoken at all: another transport may do. */
@@ -28,42 +28,23 @@ const maxAdvice = 600_000 // a wrong number must not send a client away for good
 /** A delay told on the wire, in ms. */
 export const advice = (ms: any): number => (ms > 0 ? Math.min(ms, maxAdvice) : 0)
 
-/** Whether a code says that the credentials are refused. */
-export const badCredentials = (code: string): boolean => /^(bad_token|token_expired|token_required)$/.test(code)
+// Refused for good: close codes (PROTOCOL §8), and statuses that will not be
+// different next time.
+const final = /^(100[02789]|4[5-9]..|4(?!01|08|09|25|29)..)$/
 
-/** Reads JSON that may be anything. */
-function parse(text: string): any {
-  try {
-    return JSON.parse(text) ?? {}
-  } catch {
-    return {} // of something on the way
-  }
-}
-
-/** The loss that a close frame tells (PROTOCOL §8). last: the err frame before it, which says it at length. */
-export function lossOfClose(code: number, reason: string, last?: Frame): Loss {
-  const told = { ...parse(reason), ...last }
-  const delay = advice(told.retry_ms)
-  const auth = code >= 4400 && code < 4500
+/** The loss that a close code or an HTTP status tells (0: neither), with what was said beside it: a reason, the body of a refusal, an err frame. */
+export function lossBy(status: number, { code = '', text = `status ${status}`, retry_ms, terminal }: any): Loss {
+  const delay = advice(retry_ms)
+  const auth = status === 401 || (status >= 4400 && status < 4500) || /token/.test(code)
   return {
-    error: new ChappeError(told.code ?? '', told.text ?? `connection lost (${code})`, delay, code),
+    error: new ChappeError(code, text, delay),
     delay,
     auth,
-    terminal: !auth && (/^(100[02789])$/.test(`${code}`) || code >= 4500),
+    mute: !code, // then it may come from anything on the way
+    terminal: !auth && (terminal || (final.test(`${status}`) && (status > 999 || !!code))),
   }
 }
 
 /** The loss that an HTTP answer tells (PROTOCOL §1.10). */
-export function lossOfAnswer(status: number, body: string, retryAfter: string | null): Loss {
-  const { code = '', text = `HTTP status ${status}`, retry_ms, terminal } = parse(body).error ?? {}
-  const delay = advice(retry_ms ?? Number(retryAfter) * 1000)
-  return {
-    error: new ChappeError(code, text, delay),
-    delay,
-    mute: !code,
-    auth: status === 401 || badCredentials(code),
-    // Without a code of ours the answer may come from anything on the way. Some
-    // statuses may be different next time.
-    terminal: !!code && (terminal || (status >= 400 && status < 500 && !/^4(01|08|09|25|29)$/.test(`${status}`))),
-  }
-}
+export const lossOfAnswer = async (r: Response): Promise<Loss> =>
+  lossBy(r.status, { retry_ms: +r.headers.get('Retry-After')! * 1000, ...parse(await r.text()).error })

@@ -1,41 +1,41 @@
-import type { State, Store, TokenSource, Transport } from './api.js'
+import type { Ack, ChannelOptions, Chappe, ClientEvents, Options, PublishOptions, State, Transport } from './api.js'
 import { improve } from './better.js'
+import { Channel } from './channel.js'
+import { Emitter } from './emitter.js'
 import { env } from './env.js'
 import { ChappeError, closed } from './errors.js'
 import { Feed, type Consumer } from './feed.js'
-import { Handlers } from './handlers.js'
-import type { Link } from './link.js'
+import { connecting, type Link } from './link.js'
 import { lossOf, type Loss } from './loss.js'
-import { recall, remember } from './memory.js'
-import { Pacer } from './pace.js'
+import { keep, recall, remember } from './memory.js'
+import { Pacer, backoff, baseOf, union } from './pace.js'
 import { watchPage } from './page.js'
 import { race, replaced } from './race.js'
-import type { Request } from './request.js'
+import { onAbort, passes, type Request } from './request.js'
 import { rewind } from './rewind.js'
-import { SocketLink, dialSocket } from './socket.js'
+import { SocketLink } from './socket.js'
 import { StreamLink } from './stream.js'
-import type { Tabs } from './tabs.js'
+import { Tabs } from './tabs.js'
 import { Credentials } from './token.js'
-import type { Frame } from './wire.js'
-import { dialTransport } from './wt.js'
+import { enclose, type Frame } from './wire.js'
 
 /** What a machine is told to do. */
-export interface Orders {
+export interface Orders extends Options {
   urls: string[]
-  token?: TokenSource
-  transports: Transport[]
-  nearest: boolean
+  transports: Exclude<Transport, 'tab'>[]
   agent: string
-  store?: Store
+  log(text: string): void
 }
 
-const aside = lossOf('the page was put away', { drained: true })
-const elsewhere = lossOf('another tab has the connection', { drained: true })
+const most = 1000 // requests that wait for a connection
+
+/** The page was put away, or another tab has the connection. */
+const left = lossOf('', { ours: true })
 
 /** Connects, stays, and comes back (docs/clients.md). */
-export class Machine {
+export class Machine extends Emitter<ClientEvents> implements Chappe {
+  readonly o: Orders
   readonly feeds = new Map<string, Feed>()
-  readonly handlers = new Handlers()
   readonly auth: Credentials
   readonly pacer: Pacer
   state: State = { phase: 'idle' }
@@ -44,50 +44,81 @@ export class Machine {
   /** The last loss: there was a connection, or an attempt at one. */
   lost: Loss | undefined
   tabs: Tabs | undefined
-  /** Ends the race that is under way. */
-  stop = (_loss?: Loss) => {}
-  private readonly pending = new Map<number, Request>()
-  private ref = 0
-  private running = false
+  /** Ends what is being opened. */
+  stop = (_loss: Loss) => {}
+  readonly pending = new Map<number, Request>()
+  /** Of the last question. */
+  ref = 0
+  private busy?: boolean // connecting, live or waiting
   private over: Error | undefined
-  private asleep = false // the page is put away
-  private nudge = () => {} // something may be wanted now
-  private rouse = (_now?: boolean) => {} // ends a wait
+  private asleep?: boolean // the page is put away
   private since = 0 // when the connection, of however many links, became live
-  private cancelSeek = () => {}
-  private readonly unwatch: () => void
+  private cancel = () => {} // of a search, or a rest
+  private readonly gone = new AbortController() // when the client is over
 
-  constructor(readonly o: Orders) {
+  constructor(url: string | string[], given: Options = {}) {
+    super()
+    const { agent = '', share = true, transports = ['wt', 'ws', 'sse', 'poll'], nearest = true, log = console.error } = given
+    const urls = [url].flat().map(baseOf)
+    const o = (this.o = { ...given, urls, transports, nearest, log, agent: `chappe-js/1 ${agent}`.trim() })
+    if (share && env.locks) this.tabs = new Tabs(this, share)
     this.auth = new Credentials(o.token)
-    const { home, settled = 0 } = recall(o.urls[0]!)
-    this.pacer = new Pacer([...new Set(o.nearest && home && settled > env.now() ? [home, ...o.urls] : o.urls)])
-    this.unwatch = watchPage(
-      (surely) => {
-        this.asleep = false
-        this.nudge()
-        if (!this.link) this.rouse()
-        else if (surely || this.link.quiet) this.link.check()
-      },
-      (surely) => {
-        this.save()
-        // A page that may come back must not hold a connection.
-        if (surely) this.asleep = true
-        if (surely) this.link?.end(aside)
-      },
-    )
+    const { home, settled } = recall(o.urls[0]!)
+    this.pacer = new Pacer(union(o.nearest && settled! > env.now() ? [home!] : [], o.urls))
+    const { signal } = this.gone
+    watchPage(signal, (type) => this.page(type))
+    o.signal?.addEventListener('abort', () => this.close(), { signal })
+    if (o.signal?.aborted) this.close()
   }
 
+  /** What a page's life means for its connection (CLIENTS §11). */
+  private page(type: string): void {
+    const back = type === 'online'
+    const away = type === 'pagehide'
+    if (away || (env.hidden() && !back)) {
+      this.save()
+      // A page that may come back must not hold a connection, nor make one.
+      if (away) this.leave(left)
+      this.asleep ||= away
+    } else {
+      this.asleep = false
+      this.rouse()
+      this.step()
+      // What was thought to stand may not.
+      if (back || this.link?.quiet) this.link?.check()
+    }
+  }
+
+  // --- what applications call
+
+  channel<T>(name: string, o?: ChannelOptions): Channel<T> {
+    return new Channel<T>(this, name, o)
+  }
+
+  async publish(channel: string, data: unknown, { signal, ttl, ...rest }: PublishOptions = {}): Promise<Ack> {
+    // What was cut off is sent again, and must be known for a repeat.
+    const id = crypto.getRandomValues(new Uint32Array(4)).join('')
+    const { stamp, dup = false } = await this.request({ t: 'pub', channel, id, ...rest, ttl_ms: ttl && Math.ceil(ttl), ...enclose(data) }, signal)
+    return { stamp, dup }
+  }
+
+  close(): void {
+    this.finish(closed())
+  }
+
+  // ---
+
   private set(s: State): void {
-    const still = s.phase === 'idle' && this.state.phase === 'idle'
+    if (s.phase === 'idle' && this.state.phase === 'idle') return
     this.state = s
-    if (!still) this.handlers.call('state', s)
+    this.emit('state', s)
     this.tabs?.tell(s)
   }
 
   /** Takes over the state of the tab that has the connection. */
-  mirror({ error, until, ...s }: State): void {
-    const live = s.phase === 'live'
-    this.set({ ...s, ...(live && { transport: 'tab' }), ...(error && { error: new ChappeError('', `${error}`), until: new Date(until!) }) })
+  mirror(s: State): void {
+    if (s.transport) s.transport = 'tab'
+    this.set(s)
   }
 
   // --- wishes
@@ -97,19 +128,21 @@ export class Machine {
     return [...this.feeds.values()].filter((f) => f.active.length)
   }
 
+  /** Throws what cannot be asked for. */
   join(name: string, c: Consumer): void {
     if (this.over) throw this.over
+    JSON.stringify(c.o)
     const feed = this.feeds.get(name) ?? new Feed(name)
     const now = feed.cursor()
     this.feeds.set(name, feed)
     feed.consumers.add(c)
-    if (c.o.cursor) this.again(feed)
+    const { cursor, last } = c.o
+    if (feed.began && !cursor && last) void rewind(this, feed, [c])
     else if (feed.began) {
-      if (c.o.last) void rewind(this, feed, [c])
-      else if (now) c.begin(now)
+      if (!cursor && now) c.progress(now)
+      c.granted()
     }
-    if (feed.began && !c.paused) c.granted()
-    this.sync()
+    this.sync(cursor && name)
   }
 
   part(name: string, c: Consumer): void {
@@ -118,28 +151,18 @@ export class Machine {
     this.sync()
   }
 
-  /** The wishes changed: runs, if it does not yet, and tells the connection. */
-  sync(): void {
-    if (!this.running) {
-      this.running = true
-      // What is asked for in one go is one flight.
-      queueMicrotask(() => this.run().catch((e) => this.finish(e)))
-    }
-    this.nudge()
-    this.link?.sync()
-  }
-
-  /** Has a subscription begin again where its consumers stand. */
-  again(feed: Feed | undefined): void {
-    if (feed) this.link?.drop(feed)
-    this.sync()
+  /** The wishes changed. again: a channel that is to begin again where its consumers stand. */
+  sync(again = ''): void {
+    // What is asked for in one go is one flight.
+    queueMicrotask(() => this.step())
+    this.link?.sync(this.feeds.get(again))
   }
 
   /** Ends a subscription because the relay says so. */
   refuse(feed: Feed | undefined, e: Error): void {
     if (!feed) return
     this.feeds.delete(feed.name)
-    this.link?.subs.delete(feed)
+    this.link?.follows.delete(feed)
     for (const c of feed.consumers) c.end(e)
     this.sync()
   }
@@ -154,98 +177,99 @@ export class Machine {
     return this.o.store?.getItem(this.key(name)) ?? ''
   }
 
+  keep(name: string, cursor: string): void {
+    keep(this.o.store, this.key(name), cursor)
+  }
+
   private save(): void {
     for (const feed of this.feeds.values()) {
-      for (const c of feed.consumers as Set<Consumer & { cursor?: string }>) if (c.cursor) this.o.store?.setItem(this.key(feed.name), c.cursor)
+      for (const c of feed.consumers as Set<Consumer & { cursor?: string }>) if (c.cursor) this.keep(feed.name, c.cursor)
     }
   }
 
   // --- the run
 
-  private async run(): Promise<void> {
-    await this.tabs?.ready
-    while (await this.wanted()) {
-      const url = this.pacer.target
-      this.set({ phase: 'connecting', url })
-      const loss = (await race(this, url)) ?? (await this.stay())
-      const lived = this.since && Math.max(1, env.now() - this.since)
-      this.since = 0
-      if (this.over) return
-      if (this.tabs?.follower && (loss.silent || loss.mute)) this.tabs.steal()
-      if (loss.terminal || (loss.auth && !this.auth.refused())) return this.finish(loss.error)
-      this.lost = loss
-      const delay = this.pacer.next(loss, lived)
-      this.set({ phase: 'waiting', error: loss.error, until: new Date(env.now() + delay) })
-      await this.rest(delay, !loss.delay)
-    }
+  /** Connects, where that is wanted and nothing is under way. */
+  private step(): void {
+    if (this.over || this.busy) return
+    if (this.asleep || !(this.wants().length || this.pending.size)) return this.set({ phase: 'idle' })
+    this.busy = true
+    const url = this.pacer.target
+    this.set({ phase: 'connecting', url })
+    this.stop = race(this, url, (loss) => this.lose(loss))
   }
 
-  private async wanted(): Promise<boolean> {
-    for (;;) {
-      if (this.over) return false
-      if (!this.asleep && (this.wants().length || this.pending.size)) return true
-      this.set({ phase: 'idle' })
-      await new Promise<void>((go) => (this.nudge = go))
-    }
+  /** Resolves when it is known who leads, and what to show the relay is at hand. */
+  async ready(): Promise<void> {
+    await this.tabs?.ready()
+    if (!this.tabs?.follower) await this.auth.show()
   }
 
-  /** Stays until the connection is lost, by whatever links. */
-  private async stay(): Promise<Loss> {
-    for (;;) {
-      const link = this.link!
-      const loss = await link.over
-      if (this.link !== link) continue
-      this.link = undefined
-      this.cancelSeek()
-      return loss
-    }
+  /** The connection was lost, by whatever links, or none came about. */
+  private lose(loss: Loss): void {
+    this.link = undefined
+    this.stop(loss) // what was to take over
+    const lived = this.since && env.now() - this.since + 1
+    this.since = 0
+    if (this.over) return
+    if (this.tabs?.follower && (loss.silent || loss.mute)) this.tabs.seize()
+    if (loss.terminal || (loss.auth && !this.auth.refused())) return this.finish(loss.error)
+    if (!loss.ours) this.lost = loss
+    const delay = this.pacer.next(loss, lived)
+    this.set({ phase: 'waiting', error: loss.error, until: new Date(env.now() + delay) })
+    this.rest(delay)
   }
 
-  /** Waits, unless something says that now is better: the network is back, the page is seen again. Advice of the relay holds. */
-  private rest(ms: number, free: boolean): Promise<void> {
-    return new Promise((done) => {
-      let cancel = env.after(ms, done)
-      this.rouse = (now) => {
-        if (!free && !now) return
-        cancel()
-        // All the pages that the network comes back for must not be one wave.
-        cancel = env.after(now ? 0 : env.random() * Math.min(ms, 1000), done)
-      }
+  /** Waits before the next attempt. */
+  private rest(ms: number): void {
+    this.cancel()
+    this.cancel = env.after(ms, () => {
+      this.busy = false
+      this.step()
     })
   }
 
+  /** Something says that now is better than later: the network is back, the page is seen again. Advice of the relay holds. */
+  private rouse(now?: boolean): void {
+    const { phase, until } = this.state
+    if (this.link || phase !== 'waiting' || (this.lost?.delay && !now)) return
+    // All the pages that the network comes back for must not be one wave.
+    this.rest(now ? 0 : env.random() * Math.min(1000, +until! - env.now()))
+  }
+
   open(kind: Transport, base: string): Link {
-    if (kind === 'sse' || kind === 'poll') return new StreamLink(this, kind, base)
-    return new SocketLink(this, kind, base, kind === 'tab' ? this.tabs!.dial : kind === 'wt' ? dialTransport : dialSocket)
+    return new (/sse|poll/.test(kind) ? StreamLink : SocketLink)(this, kind, base)
   }
 
   /** Makes a link that a relay has welcomed the one link. */
   adopt(link: Link, window: number, alternatives?: string[]): void {
     const old = this.link
-    if (link !== old && (this.over || !link.wanted())) return link.end(replaced)
+    if (link !== old && (this.over || !link.wanted!())) return link.end(replaced)
     const { base: url, kind: transport, region, session } = link
     this.pacer.welcomed(url, window, alternatives)
     if (link === old) return
     this.link = link
     link.live = true
+    link.cancel(connecting)
     this.since ||= env.now()
     if (transport !== 'tab') {
-      remember(url, { kind: transport, ...(transport === 'wt' && { udp: env.now() + 7 * 86_400_000 }) })
+      remember(url, { transport, ...(transport === 'wt' && { udp: env.now() + 7 * 86_400_000 }) })
       this.set({ phase: 'live', url, region, session, transport })
       // Soon after the first connection, slowly after a loss: all who were lost come back.
       this.seek(this.lost ? 120_000 : 10_000)
     }
-    link.onlive()
+    link.onover = (loss) => this.link === link && this.lose(loss)
+    link.onlive!()
     old?.end(replaced)
     link.sync()
-    for (const r of this.pending.values()) link.ask(r)
+    for (const r of this.pending.values()) this.ask(r)
   }
 
   /** Looks for something better in a while, as long as this connection lives. */
   private seek(wait: number): void {
     const { link } = this
-    this.cancelSeek()
-    this.cancelSeek = env.after(wait * (0.5 + env.random()), async () => {
+    this.cancel()
+    this.cancel = env.after(wait * (0.5 + env.random()), async () => {
       const found = !env.hidden() && (await improve(this, link!))
       if (!found && this.link === link) this.seek(Math.min(wait * 2, 3_600_000))
     })
@@ -253,48 +277,58 @@ export class Machine {
 
   // --- requests
 
-  nextRef(): number {
-    return (this.ref = (this.ref % 0xffffffff) + 1)
+  /** Sends a frame and waits for its answer, across connections. It is sent as it is now, whatever becomes of what it was made of. */
+  request(f: Frame, signal?: AbortSignal): Promise<Frame> {
+    return new Promise((yes, no) => {
+      if (this.over) throw this.over
+      if (!this.link && this.pending.size >= most) throw new ChappeError('too_many')
+      const ref = ++this.ref
+      const frame = JSON.parse(JSON.stringify({ ...f, ref }))
+      const undo = onAbort(signal, () => this.settle(ref, undefined, signal!.reason))
+      const r: Request = {
+        frame,
+        tries: 0,
+        cancel() {},
+        settle(answer, error) {
+          undo()
+          if (error) no(error)
+          else yes(answer!)
+        },
+      }
+      this.pending.set(ref, r)
+      this.sync()
+      this.ask(r)
+    })
   }
 
-  waits(ref: number): boolean {
-    return this.pending.has(ref)
+  private ask(r: Request): void {
+    r.cancel()
+    this.link?.ask(r)
   }
 
-  /** Sends a frame and waits for its answer, across connections. */
-  async request(f: Frame, signal?: AbortSignal): Promise<Frame> {
-    if (this.over) throw this.over
-    signal?.throwIfAborted()
-    const ref = this.nextRef()
-    const aborted = () => this.settle(ref, undefined, signal!.reason)
-    signal?.addEventListener('abort', aborted)
-    try {
-      return await new Promise<Frame>((yes, no) => {
-        const r: Request = { frame: { ...f, ref }, settle: (answer, error) => (answer ? yes(answer) : no(error)) }
-        this.pending.set(ref, r)
-        this.link?.ask(r)
-        this.sync()
-      })
-    } finally {
-      this.pending.delete(ref)
-      signal?.removeEventListener('abort', aborted)
-    }
-  }
-
-  /** Gives an answer to the request that waits for it. */
-  settle(ref: number, answer?: Frame, error?: Error): boolean {
+  /** Gives an answer to the request that waits for it. One that the relay cannot answer now is made again when it says. */
+  settle(ref = 0, answer?: Frame, error?: Error): boolean {
     const r = this.pending.get(ref)
-    this.pending.delete(ref)
-    r?.settle(answer, error)
-    return !!r
+    if (!r) return false
+    r.cancel()
+    if (!this.over && passes(r, error)) r.cancel = env.after(error.retryMs || backoff(r.tries++), () => this.ask(r))
+    else {
+      this.pending.delete(ref)
+      r.settle(answer, error)
+    }
+    return true
   }
 
   // --- the end
 
+  private leave(loss: Loss): void {
+    this.link?.end(loss)
+    this.stop(loss)
+  }
+
   /** Tabs: another one has the connection now, or this one. */
   handover(): void {
-    this.link?.end(elsewhere)
-    this.stop(elsewhere)
+    this.leave(left)
     this.rouse(true)
   }
 
@@ -303,19 +337,12 @@ export class Machine {
     this.save()
     this.over = error
     this.set({ phase: 'closed', error })
-    this.unwatch()
-    this.cancelSeek()
+    this.gone.abort()
+    this.cancel()
     this.tabs?.close()
-    this.link?.end({ error })
-    this.stop({ error })
+    this.leave({ error })
     for (const ref of this.pending.keys()) this.settle(ref, undefined, error)
     for (const feed of this.feeds.values()) for (const c of feed.consumers) c.end(error)
     this.feeds.clear()
-    this.nudge()
-    this.rouse(true)
-  }
-
-  close(): void {
-    this.finish(closed())
   }
 }

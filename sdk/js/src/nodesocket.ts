@@ -2,7 +2,8 @@ import { createHash, randomBytes } from 'node:crypto'
 import { request, type IncomingMessage } from 'node:http'
 import { request as requestTLS } from 'node:https'
 import type { Socket } from 'node:net'
-import type { Refused } from './env.js'
+import type { ChappeError } from './errors.js'
+import { lossOfAnswer } from './loss.js'
 
 const limit = 16 << 20 // bytes of one message: a full page of history
 
@@ -15,10 +16,10 @@ export class NodeSocket {
   onmessage: ((e: { data: string }) => void) | null = null
   onclose: ((e: { code: number; reason: string }) => void) | null = null
   onerror: ((e: { error: Error }) => void) | null = null
-  /** The answer to an upgrade that was refused. */
-  refused: Refused | undefined
   private socket: Socket | undefined
-  private held: Buffer = Buffer.alloc(0)
+  private chunks: Buffer[] = []
+  private held = 0 // bytes of chunks
+  private needed = 2 // bytes until the next frame is whole, or more of it is known
   private parts: Buffer[] = []
   private size = 0
   private over = false
@@ -59,13 +60,16 @@ export class NodeSocket {
     req.end()
   }
 
+  /** Ends with what a refused upgrade means, as the close frame that would say the same (PROTOCOL §8). */
   private refuse(r: IncomingMessage): void {
     let body = ''
     r.setEncoding('utf8')
     r.on('data', (s: string) => (body.length < 65_536 ? (body += s) : r.destroy()))
-    r.on('close', () => {
-      this.refused = { status: r.statusCode ?? 0, body, retryAfter: r.headers['retry-after'] ?? null }
-      this.end(1006, '')
+    r.on('close', async () => {
+      const answer = new Response(body, { status: r.statusCode, headers: { 'Retry-After': r.headers['retry-after'] ?? '' } })
+      const { auth, terminal, mute, delay, error } = await lossOfAnswer(answer)
+      const { code } = error as ChappeError
+      this.end(auth ? 4401 : terminal ? 4500 : mute ? 1006 : 1013, JSON.stringify({ code, retry_ms: delay, text: error.message.replace(`${code}: `, '') }))
     })
   }
 
@@ -105,34 +109,43 @@ export class NodeSocket {
   }
 
   private read(b: Buffer): void {
-    this.held = this.held.length ? Buffer.concat([this.held, b]) : b
-    while (this.held.length >= 2 && !this.over) {
-      const [first, second] = [this.held[0]!, this.held[1]!]
-      let length = second & 127
-      let at = 2
-      if (length === 126) {
-        if (this.held.length < 4) return
-        length = this.held.readUInt16BE(2)
-        at = 4
-      } else if (length === 127) {
-        if (this.held.length < 10) return
-        length = Number(this.held.readBigUInt64BE(2))
-        at = 10
-      }
-      // Reserved bits and masked frames break the protocol (RFC 6455 §5.1, §5.2).
-      if (first & 0x70 || second & 0x80) return this.fail(1002)
-      if ((this.size += first & 8 ? 0 : length) > limit || length > limit) return this.fail(1009)
-      if (this.held.length < at + length) {
-        this.size -= first & 8 ? 0 : length
-        return
-      }
-      const body = this.held.subarray(at, at + length)
-      this.held = this.held.subarray(at + length)
-      this.frame(first & 15, !!(first & 0x80), body)
+    this.chunks.push(b)
+    this.held += b.length
+    if (this.held < this.needed) return
+    let all = Buffer.concat(this.chunks)
+    while (!this.over) {
+      const n = this.next(all)
+      if (n <= 0) break
+      all = all.subarray(n)
     }
+    this.chunks = [all]
+    this.held = all.length
   }
 
-  private frame(opcode: number, final: boolean, body: Buffer): void {
+  /** Acts on the frame that b begins with, and returns its length; 0 while it is not whole. */
+  private next(b: Buffer): number {
+    this.needed = 2
+    if (b.length < this.needed) return 0
+    const [first, second] = [b[0]!, b[1]!]
+    let length = second & 127
+    let at = 2
+    if (length > 125) {
+      at = this.needed = length === 126 ? 4 : 10
+      if (b.length < at) return 0
+      length = at === 4 ? b.readUInt16BE(2) : Number(b.readBigUInt64BE(2))
+    }
+    const control = first & 8
+    // Reserved bits and masked frames break the protocol (RFC 6455 §5.1, §5.2).
+    if (first & 0x70 || second & 0x80) return this.fail(1002)
+    if (length > limit || (!control && this.size + length > limit)) return this.fail(1009)
+    this.needed = at + length
+    if (b.length < this.needed) return 0
+    if (!control) this.size += length
+    this.frame(first & 15, !!(first & 0x80), b.subarray(at, this.needed))
+    return at + length
+  }
+
+  private frame(opcode: number, final: boolean, body: Buffer): unknown {
     if (opcode === 8) {
       const code = body.length >= 2 ? body.readUInt16BE(0) : 1005
       this.write(8, body.subarray(0, 2))
@@ -150,9 +163,10 @@ export class NodeSocket {
     this.onmessage?.({ data: whole.toString() })
   }
 
-  private fail(code: number): void {
+  private fail(code: number): number {
     this.close(code)
     this.end(1006, '')
+    return 0
   }
 
   private end(code: number, reason: string): void {

@@ -13,6 +13,9 @@ const ceiling = (failures: number) => Math.min(cap, base * 2 ** failures)
 /** Full jitter. */
 export const backoff = (failures: number): number => env.random() * ceiling(failures)
 
+/** All of the lists, in order, each once. */
+export const union = <T>(...lists: T[][]): T[] => [...new Set(lists.flat())] as T[]
+
 /** Decides when and where to connect. */
 export class Pacer {
   /** The relays of this round, best first. */
@@ -32,6 +35,11 @@ export class Pacer {
     return this.round[this.at]!
   }
 
+  /** ms until the welcome: a relay that is gone without a word must not cost much where there is another. */
+  get patience(): number {
+    return this.round[1] ? 4000 : 10_000
+  }
+
   /** Records the advice of a relay that accepted us. */
   welcomed(url: string, window: number, told?: string[]): void {
     this.window = window || this.window
@@ -40,14 +48,15 @@ export class Pacer {
 
   /** Makes a new round: first, then the told alternatives, then home. */
   private begin(first: string, told: string[]): void {
-    this.round = [...new Set([first, ...told, ...this.home])]
+    this.round = union([first], told, this.home)
     this.at = 0
   }
 
   /** How long to wait before the next attempt. lived: how long the connection was live; 0 if it never was. */
   next(loss: Loss, lived: number): number {
+    if (loss.ours) return 0
     if (lived >= stable) this.failures = 0
-    const drained = loss.drained && lived >= flap
+    const drained = loss.moved && lived >= flap
     const [to, ...more] = drained ? acceptable(this.target, loss.moved) : []
     if (to) this.begin(to, [...more, this.target])
     else if (drained || !(lived || loss.auth)) this.at = (this.at + 1) % this.round.length
@@ -63,9 +72,9 @@ export class Pacer {
 
 /** A base URL without a trailing slash, of scheme http or https. Throws what is none. */
 export function baseOf(raw: string): string {
-  const u = new URL(raw.replace(/^ws/, 'http'))
-  if (!/^https?:/.test(u.protocol)) throw new TypeError(`no url of a relay: ${raw}`)
-  return u.origin + u.pathname.replace(/\/+$/, '')
+  const [, rest] = /^(?:http|ws)(s?:\/\/[^?#]*[^?#/])/.exec(raw) ?? []
+  if (!rest) throw new TypeError(raw)
+  return `http${rest}`
 }
 
 /**

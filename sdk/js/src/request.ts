@@ -9,46 +9,59 @@ import type { Frame } from './wire.js'
 /** What waits for an answer across connections. */
 export interface Request {
   frame: Frame & { ref: number }
+  /** Times that a relay could not answer now. */
+  tries: number
+  /** Ends the wait for the next time. */
+  cancel(): void
   settle(answer?: Frame, error?: Error): void
 }
 
-export const sleep = (ms: number): Promise<void> => new Promise((go) => env.after(ms, go))
+/** Whether a refusal is over in a moment. What is quiet is sent in the name of a session, which may just be coming back. */
+export const passes = ({ frame }: Request, e?: Error): e is ChappeError =>
+  /draining|overloaded/.test((e as ChappeError)?.code) || (frame.quiet && (e as ChappeError)?.code === 'no_session')
+
+/** Calls f when a signal aborts; the result undoes it. Throws the reason of one that has. */
+export function onAbort(signal: AbortSignal | undefined, f: () => void): () => void {
+  signal?.throwIfAborted()
+  signal?.addEventListener('abort', f)
+  return () => signal?.removeEventListener('abort', f)
+}
 
 /** Makes a request over HTTP, and makes it again while the network or something between us and the relay fails. */
-export async function post(link: Link, { frame, settle }: Request): Promise<void> {
-  const { t, ref, channel, quiet, cursor, last, limit, ...rest } = frame
+export async function post(link: Link, r: Request): Promise<void> {
+  const { t, ref, channel, quiet, ...rest } = r.frame
   const { m } = link
-  let path = '/v1/messages'
-  let init: RequestInit = { method: 'POST', body: JSON.stringify({ messages: [{ channel, ...rest }] }) }
-  if (quiet) init.headers = { 'Chappe-Session': link.session }
-  if (t !== 'pub') {
-    const q = Object.entries({ cursor, last, limit }).filter(([, v]) => v)
-    path = `/v1/channels/${encodeURIComponent(channel)}/${t === 'history' ? 'messages' : t}?${new URLSearchParams(q)}`
-    init = {}
-  }
-  let renewed = false
-  for (let n = 0; m.link === link && m.waits(ref); n++) {
+  const path = t === 'pub' ? '/v1/messages' : `/v1/channels/${encodeURIComponent(channel)}/${t === 'history' ? 'messages' : t}?${new URLSearchParams(rest)}`
+  const init: RequestInit = t === 'pub' ? { method: 'POST', body: JSON.stringify({ messages: [{ channel, ...rest }] }) } : {}
+  if (quiet) init.headers = { 'Chappe-Session': link.session! }
+  let { renewable } = m.auth
+  for (let n = 0; m.link === link && m.pending.has(ref); n++) {
     let delay = 0
     try {
       const token = await m.auth.bearer()
-      const r = await get(link.base, path, AbortSignal.timeout(10_000), { ...init, token })
-      const text = await r.text()
-      if (r.ok) {
-        const f = JSON.parse(text)
-        const [f0 = f] = f.results ?? []
-        return f0.t === 'err' ? settle(undefined, new ChappeError(f0.code, f0.text, f0.retry_ms)) : settle(f0)
+      const got = await get(link.base, path, AbortSignal.timeout(10_000), token, init)
+      if (got.ok) {
+        const f = await got.json()
+        const [answer = f] = f.results ?? []
+        return void link.handle({ ...answer, ref })
       }
-      const loss = lossOfAnswer(r.status, text, r.headers.get('Retry-After'))
-      if (loss.auth && m.auth.renewable && !renewed) {
-        renewed = true
+      const loss = await lossOfAnswer(got)
+      if (loss.auth && renewable) {
+        renewable = false
         await m.auth.renew(token)
         continue
       }
-      if (!loss.mute) return settle(undefined, loss.error)
+      if (!loss.mute) return void m.settle(ref, undefined, loss.error)
       delay = loss.delay!
     } catch {
       // nobody answered, or no token was to be had
     }
-    await sleep(delay || backoff(n))
+    await new Promise<void>((go) => {
+      const cancel = env.after(delay || backoff(n), go)
+      r.cancel = () => {
+        cancel()
+        go()
+      }
+    })
   }
 }

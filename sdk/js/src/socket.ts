@@ -1,13 +1,12 @@
-import type { Transport } from './api.js'
-import { env, type Refused } from './env.js'
+import { env } from './env.js'
 import type { Feed } from './feed.js'
-import { Link, connectTimeout } from './link.js'
-import { lossOfAnswer, lossOfClose } from './loss.js'
-import type { Machine } from './machine.js'
-import { recall } from './memory.js'
+import { Link, checking, type Way } from './link.js'
+import { lossBy } from './loss.js'
+import { recall, remember } from './memory.js'
 import { probe } from './race.js'
 import type { Request } from './request.js'
-import type { Frame } from './wire.js'
+import { parse, type Frame } from './wire.js'
+import { dialTransport } from './wt.js'
 
 /** A connection that carries messages of frames both ways. */
 export interface Pipe {
@@ -18,20 +17,19 @@ export interface Pipe {
 /** What a pipe tells. */
 export interface Ends {
   open(): void
-  /** apart: not in order with most others. */
-  text(message: string, apart?: unknown): void
-  closed(code: number, reason: string, refused?: Refused): void
+  text(message: string, way?: Way): void
+  lost(code: number, reason: string): void
 }
 
-/** Opens a pipe to a relay. It may be closed before it is open. */
-export type Dial = (base: string, ends: Ends) => Pipe
+/** Opens a pipe to a relay. It may be closed before it is open. pinned: SHA-256 of the certificates that are believed. */
+export type Dial = (base: string, ends: Ends, pinned?: string[]) => Pipe
 
 /** A WebSocket (PROTOCOL §1.3). */
 export const dialSocket: Dial = (base, ends) => {
   const ws = new env.WebSocket!(`ws${base.slice(4)}/v1/ws`, ['chappe.v1.json'])
   ws.onopen = ends.open
   ws.onmessage = (e) => ends.text(e.data)
-  ws.onclose = (e) => ends.closed(e.code, e.reason, ws.refused)
+  ws.onclose = (e) => ends.lost(e.code, e.reason)
   return {
     send: (text) => ws.send(text),
     close() {
@@ -43,45 +41,37 @@ export const dialSocket: Dial = (base, ends) => {
 
 /** The link over a pipe: one hello with all subscriptions, and frames both ways (CLIENTS §2). */
 export class SocketLink extends Link {
-  private pipe: Pipe | undefined
-  private refreshing = 0
-
-  constructor(
-    m: Machine,
-    kind: Transport,
-    base: string,
-    private readonly dial: Dial,
-  ) {
-    super(m, kind, base)
-  }
+  private pipe?: Pipe
 
   start(): void {
-    this.after('connect', this.kind === 'tab' ? 3000 : connectTimeout, () => this.live || this.fail('no answer in time', { mute: true }))
     this.connect().catch((error) => this.end({ error, mute: true }))
   }
 
   private async connect(): Promise<void> {
+    const { m, base, kind } = this
+    this.within(kind === 'tab' && 3000)
     // The token first: a connection that waits for one would be closed.
-    const shown = this.kind === 'tab' ? {} : await this.m.auth.show()
-    if (this.kind === 'wt' && !recall(this.base).hashes) await probe(this.base)
+    const shown = kind === 'tab' ? {} : await m.auth.show()
+    if (kind === 'wt' && !recall(base).hashes && !(m.o.hashes && base[4] === 's')) await probe(base)
     if (this.ended) return
-    this.pipe = this.dial(this.base, {
-      open: () => {
-        const subs = this.m.wants().map((feed) => this.wish(feed))
-        this.send({ t: 'hello', version: 1, ...shown, subs, agent: this.m.o.agent })
-      },
+    const dial = kind === 'tab' ? m.tabs!.dial : kind === 'wt' ? dialTransport : dialSocket
+    const ends: Ends = {
+      open: () => this.say({ t: 'hello', version: 1, ...shown, subs: m.wants().map((feed) => this.wish(feed)), agent: m.o.agent }),
       text: this.read,
-      closed: (code, reason, refused) => {
-        if (refused) return this.end(lossOfAnswer(refused.status, refused.body, refused.retryAfter))
-        this.end({ ...lossOfClose(code, reason, this.last), mute: !this.live && code === 1006 })
+      lost: (code, reason) => {
+        const mute = !this.live && !this.last && code === 1006
+        // Its certificate may be another one by now.
+        if (mute && kind === 'wt') remember(base, { hashes: undefined })
+        this.end({ ...lossBy(code, { ...parse(reason), ...this.last }), mute })
       },
-    })
+    }
+    this.pipe = dial(base, ends, m.o.hashes)
   }
 
   /** The sub frame that puts a feed where it stood. */
   private wish(feed: Feed): object {
-    const ref = this.m.nextRef()
-    this.subs.set(feed, { ref, terms: feed.terms })
+    const ref = ++this.m.ref
+    this.follows.set(feed, { ref, early: [], terms: feed.terms })
     const cursor = feed.cursor() || undefined
     return {
       ref,
@@ -90,67 +80,58 @@ export class SocketLink extends Link {
       last: cursor || feed.began ? undefined : feed.wish('last'),
       policy: feed.wish('policy'),
       presence: feed.wish('presence'),
-      pass: feed.pass || undefined,
+      pass: feed.pass,
       via: feed.wish('via'),
     }
   }
 
-  private send(f: object): void {
+  private say(f: object): void {
     if (!this.ended) this.pipe?.send(JSON.stringify(f))
   }
 
-  private readonly read = (message: string, apart?: unknown): void => {
+  private readonly read = (message: string, way?: Way): void => {
     this.heard()
     try {
-      for (const f of [JSON.parse(message)].flat() as Frame[]) if (!this.ended) this.frame(f, apart)
+      for (const f of [JSON.parse(message)].flat() as Frame[]) {
+        if (this.ended) return
+        if (f.t === 'ping') this.say({ t: 'pong' })
+        else if (f.t === 'x-state') this.m.mirror(f.state)
+        else this.handle(f, way)
+      }
     } catch (e) {
-      this.fail(`cannot be read: ${(e as Error).message}`)
+      this.fail((e as Error).message) // it cannot be read
     }
   }
 
-  private frame(f: Frame, apart: unknown): void {
-    if (f.t === 'ping') this.send({ t: 'pong' })
-    else if (f.t === 'x-state') this.m.mirror(f.state)
-    else if (f.t === 'x-progress') this.progressed(f.cursor, f.channel)
-    else if (f.ref && f.ref === this.refreshing) {
-      if (f.t !== 'ack') return
-      this.m.auth.accepted('', f.expires)
-      this.renew(f.expires)
-    } else this.handle(f, apart)
-  }
-
-  sync(): void {
+  sync(again?: Feed): void {
     const wanted = this.m.wants()
-    for (const [feed, sub] of this.subs) if (!wanted.includes(feed) || sub.terms !== feed.terms) this.leave(feed)
-    for (const feed of wanted) {
-      if (!this.subs.has(feed)) this.send({ t: 'sub', ...this.wish(feed) })
+    for (const [feed, sub] of this.follows) {
+      if (feed !== again && wanted.includes(feed) && sub.terms === feed.terms) continue
+      this.follows.delete(feed)
+      this.say({ t: 'unsub', channel: feed.name })
     }
-  }
-
-  private leave(feed: Feed): void {
-    this.subs.delete(feed)
-    this.send({ t: 'unsub', channel: feed.name })
-  }
-
-  drop(feed: Feed): void {
-    if (this.subs.has(feed)) this.leave(feed)
-    this.sync()
+    for (const feed of wanted) if (!this.follows.has(feed)) this.say({ t: 'sub', ...this.wish(feed) })
   }
 
   ask(r: Request): void {
-    this.send(r.frame)
+    this.say(r.frame)
   }
 
   protected refresh(token: string): void {
-    this.refreshing = this.m.nextRef()
-    this.send({ t: 'refresh', ref: this.refreshing, token })
+    this.m.request({ t: 'refresh', token }).then(
+      ({ expires }) => {
+        this.m.auth.accepted('', expires)
+        this.renew(expires)
+      },
+      () => {}, // the old one stays, and ends
+    )
   }
 
   /** Leaves a channel that it does not follow: any answer is life. */
   check(): void {
     const asked = env.now()
-    this.send({ t: 'unsub', ref: this.m.nextRef(), channel: 'alive' })
-    this.after('check', 3000, () => this.heardAt >= asked || this.fail('no sign of life', { silent: true }))
+    this.say({ t: 'unsub', ref: ++this.m.ref, channel: '-' })
+    this.after(checking, 3000, () => this.heardAt >= asked || this.fail('no answer', { silent: true }))
   }
 
   protected shut(): void {

@@ -1,9 +1,7 @@
-import type { State, SubOptions } from './api.js'
+import type { State } from './api.js'
 import { env } from './env.js'
-import { ChappeError } from './errors.js'
-import type { Consumer } from './feed.js'
+import { guestOf, type Guest } from './guest.js'
 import type { Machine } from './machine.js'
-import { Trail } from './position.js'
 import type { Dial } from './socket.js'
 import type { Frame } from './wire.js'
 
@@ -23,58 +21,78 @@ const beat = 5000 // ms between two questions whether the leading tab lives
  * when it is gone.
  */
 export class Tabs {
-  follower = false
-  /** Resolves when it is known who leads. */
-  readonly ready: Promise<void>
+  follower?: boolean
   private readonly id = Math.random().toString(36)
-  private readonly air: BroadcastChannel
+  private name!: string
+  private air?: BroadcastChannel
   private readonly guests = new Map<string, Guest>()
-  private inbox: ((text: string) => void) | undefined // of the present way to the leader
+  private inbox?: (text: string) => void // of the present way to the leader
   private queued = new AbortController()
-  private over = () => {} // lets go of the locks
-  private closed = false
+  private closed?: boolean
+  private over!: () => void // lets go of the locks
+  private readonly held = new Promise<void>((r) => (this.over = r))
+  private entered?: Promise<void>
+  private known?: () => void
 
   constructor(
     private readonly m: Machine,
-    private readonly name: string,
-  ) {
-    this.air = new env.BroadcastChannel!(name)
+    private readonly share: true | string,
+  ) {}
+
+  /** Resolves when it is known who leads. */
+  ready(): Promise<void> {
+    this.entered ??= this.enter()
+    this.entered.catch(() => (this.entered = undefined)) // no token was to be had: it is asked again
+    return this.entered
+  }
+
+  private async enter(): Promise<void> {
+    const who = this.share === true ? await this.m.auth.who() : this.share
+    if (this.closed) return
+    if (who === undefined) return this.alone()
+    this.name = `chappe:${this.m.o.urls[0]}:${who}`
+    this.air = new env.BroadcastChannel!(this.name)
     this.air.onmessage = (e) => this.hear(e.data)
-    const held = new Promise<void>((r) => (this.over = r))
     // Free when this tab is gone: who leads waits for it.
-    void env.locks!.request(name + this.id, () => held)
-    this.ready = new Promise((known) => {
-      this.lock({ ifAvailable: true }, (lock) => {
+    this.lock(this.id, {}, () => this.held)
+    await new Promise<void>((known) => {
+      this.known = known
+      this.lock('', { ifAvailable: true }, (lock) => {
         known()
-        if (lock) return this.lead(held)
+        if (lock) return this.lead()
         this.follower = true
-        return void this.queue({})
+        return this.queue()
       })
     })
   }
 
-  private lock(o: LockOptions, f: (lock: Lock | null) => Promise<void> | void): void {
+  private lock(of: string, o: LockOptions, f: (lock: Lock | null) => Promise<void> | void): void {
     const { signal } = this.queued
-    env.locks!.request(this.name, o.steal || o.ifAvailable ? o : { signal }, f).catch(() => {
-      if (!signal.aborted) this.deposed()
+    env.locks!.request(this.name + of, o, f).catch((e) => {
+      if (signal.aborted) return
+      if (e.name === 'AbortError') this.deposed()
+      else this.alone() // a sandboxed frame, for one, may not
     })
   }
 
-  private queue(o: LockOptions): void {
+  private queue(o?: LockOptions): void {
     this.queued.abort()
     this.queued = new AbortController()
-    const held = new Promise<void>((r) => {
-      const { over } = this
-      this.over = () => (r(), over())
-    })
-    this.lock(o, () => this.lead(held))
+    this.lock('', o ?? { signal: this.queued.signal }, () => this.lead())
   }
 
-  private lead(held: Promise<void>): Promise<void> {
+  private lead(): Promise<void> {
     if (this.follower) this.m.handover()
     this.follower = false
     this.send({})
-    return held
+    return this.held
+  }
+
+  /** Goes without the others: nobody can tell whether they are of the same user, or the browser does not let them share. */
+  private alone(): void {
+    this.m.tabs = undefined
+    this.close()
+    this.known?.()
   }
 
   /** Another tab took the lead: it had heard nothing from this one for too long. */
@@ -83,27 +101,27 @@ export class Tabs {
     this.follower = true
     for (const id of this.guests.keys()) this.bye(id)
     this.m.handover()
-    this.queue({})
+    this.queue()
   }
 
   /** Takes the lead from a tab that does not answer. */
-  steal(): void {
+  seize(): void {
     this.queue({ steal: true })
   }
 
   private send(p: Post): void {
-    if (!this.closed) this.air.postMessage(p)
+    if (!this.closed) this.air?.postMessage(p)
   }
 
   private hear({ to, from = '', text = '' }: Post): void {
-    if (to === this.id) this.inbox?.(text)
-    else if (to === undefined && this.follower) this.m.handover()
-    else if (to === '' && !this.follower) {
+    if (to === this.id) this.inbox!(text)
+    else if (to === undefined) this.follower && this.m.handover()
+    else if (!to && !this.follower) {
       const f: Frame = JSON.parse(text)
-      if (f.t === 'hello' || f.t === 'x-bye') this.bye(from)
       if (f.t === 'hello') {
-        this.guests.set(from, new Guest(this.m, (g) => this.send({ to: from, text: JSON.stringify(g) })))
-        void env.locks!.request(name(this, from), () => this.bye(from))
+        this.bye(from)
+        this.guests.set(from, guestOf(this.m, (g) => this.send({ to: from, text: JSON.stringify(g) })))
+        this.lock(from, {}, () => this.bye(from))
       }
       this.guests.get(from)?.serve(f)
     }
@@ -116,24 +134,17 @@ export class Tabs {
 
   /** The way to the tab that leads. */
   readonly dial: Dial = (_base, ends) => {
-    const inbox = (this.inbox = ends.text)
-    const send = (text: string) => this.send({ to: '', from: this.id, text })
-    const ask = () =>
-      env.after(beat, () => {
-        if (this.inbox !== inbox) return
+    let close: () => void
+    const ask = () => {
+      close = env.after(beat, () => {
         if (!env.hidden()) this.m.link?.check()
         ask()
       })
-    ask()
-    queueMicrotask(ends.open)
-    return {
-      send,
-      close: () => {
-        if (this.inbox !== inbox) return
-        this.inbox = undefined
-        send('{"t":"x-bye"}')
-      },
     }
+    ask()
+    this.inbox = ends.text
+    queueMicrotask(ends.open)
+    return { send: (text) => this.send({ to: '', from: this.id, text }), close: () => close() }
   }
 
   /** Tells the tabs that follow how the connection stands. */
@@ -142,106 +153,9 @@ export class Tabs {
   }
 
   close(): void {
-    this.send({ to: '', from: this.id, text: '{"t":"x-bye"}' })
     this.closed = true
     this.queued.abort()
     this.over()
-    this.air.close()
-  }
-}
-
-const name = (tabs: Tabs, id: string) => tabs['name'] + id
-
-/** Another tab, at the one that leads: it sees a relay. */
-class Guest {
-  private readonly subs = new Map<string, Remote>()
-  private readonly gone = new AbortController()
-
-  constructor(
-    private readonly m: Machine,
-    private readonly send: (f: Frame) => void,
-  ) {}
-
-  serve({ t, ref, ...rest }: Frame): void {
-    const refuse = (e: ChappeError) => this.send({ t: 'err', ref, code: e.code ?? 'internal', text: e.message, retry_ms: e.retryMs })
-    if (t === 'hello') {
-      this.send({ t: 'welcome', session: this.m.link?.session })
-      this.tell(this.m.state)
-      for (const s of rest.subs) this.follow(s)
-    } else if (t === 'sub') this.follow(rest, ref)
-    else if (t === 'unsub') {
-      if (ref) refuse(new ChappeError('not_subscribed'))
-      else this.part(rest.channel)
-    } else if (t !== 'x-bye') {
-      this.m.request({ t, ...rest }, this.gone.signal).then(
-        (a) => this.send({ ...a, ref }),
-        (e) => this.gone.signal.aborted || refuse(e),
-      )
-    }
-  }
-
-  private follow({ channel, ...o }: any, ref = o.ref): void {
-    this.part(channel)
-    const sub = new Remote(channel, o, (f) => this.send({ channel, ref: f.t === 'msg' ? undefined : ref, ...f }))
-    this.subs.set(channel, sub)
-    try {
-      if (o.cursor) sub.begin(o.cursor)
-      this.m.join(channel, sub)
-    } catch (e) {
-      sub.end(e as Error)
-    }
-  }
-
-  private part(channel: string): void {
-    const sub = this.subs.get(channel)
-    if (sub) this.m.part(channel, sub)
-    this.subs.delete(channel)
-  }
-
-  tell({ error, ...s }: State): void {
-    if (s.phase !== 'closed') this.send({ t: 'x-state', state: { ...s, error: error?.message } })
-  }
-
-  leave(): void {
-    this.gone.abort()
-    for (const channel of this.subs.keys()) this.part(channel)
-  }
-}
-
-/** A subscription of another tab. */
-class Remote implements Consumer {
-  readonly got: Trail
-  paused = false
-  private told = false
-
-  constructor(
-    name: string,
-    readonly o: SubOptions,
-    private readonly send: (f: Frame) => void,
-  ) {
-    this.got = new Trail(name)
-  }
-
-  begin(cursor: string): void {
-    this.got.begin(cursor)
-  }
-
-  push(f: Frame): void {
-    this.granted() // what it brings counts from here on
-    this.send({ ...f, ref: undefined })
-  }
-
-  progress(cursor: string): void {
-    this.got.progress(cursor)
-    if (this.told) this.send({ t: 'x-progress', cursor })
-  }
-
-  granted(): void {
-    if (!this.told) this.send({ t: 'subbed', cursor: this.o.cursor || this.got.cursor() })
-    this.told = true
-  }
-
-  end({ code = 'internal', message: text }: any): void {
-    if (code !== 'closed') this.send(this.told ? { t: 'unsubbed', ref: undefined, code, text } : { t: 'err', code, text })
+    this.air?.close()
   }
 }

@@ -1,5 +1,9 @@
 import type { TokenSource } from './api.js'
 import { env } from './env.js'
+import { unb64 } from './position.js'
+import { enclose } from './wire.js'
+
+const patience = 30_000 // ms that a callback has: one that never answers must not stop the client
 
 /**
  * The credentials: a token, and for a session the resume ticket of an earlier
@@ -8,14 +12,14 @@ import { env } from './env.js'
 export class Credentials {
   /** Whether a new token can be had. */
   readonly renewable: boolean
-  private token: string
+  private token?: string
   private ends = Infinity
-  private ticket = ''
+  private ticket?: string
   private asked: Promise<string> | undefined // one question at a time
 
   constructor(private readonly source: TokenSource = '') {
     this.renewable = typeof source !== 'string'
-    this.token = typeof source === 'string' ? source : ''
+    if (typeof source === 'string') this.token = source
   }
 
   /** What to present in hello. */
@@ -23,28 +27,39 @@ export class Credentials {
     if (env.now() < this.ends) {
       if (this.ticket) return { resume: this.ticket }
     } else if (this.renewable) this.token = ''
-    return { token: (await this.bearer()) || undefined }
+    return { token: await this.bearer() }
   }
 
   /** A token for a plain request; '' for an anonymous client. */
   async bearer(): Promise<string> {
-    if (this.token || typeof this.source === 'string') return this.token
-    const source = this.source
-    this.asked ??= (async () => source())()
-    try {
-      this.token = await this.asked
-    } finally {
-      this.asked = undefined
-    }
-    if (!this.token) throw new Error('the token callback brought none')
+    const { source } = this
+    if (this.token || typeof source === 'string') return this.token ?? ''
+    this.asked ??= new Promise<string>((yes, no) => {
+      const cancel = env.after(patience, () => no(new Error('no token')))
+      void (async () => source())().then(yes, no).then(cancel)
+    }).finally(() => (this.asked = undefined))
+    this.token = await this.asked
+    if (!this.token) throw new Error('no token')
     this.ends = Infinity
     return this.token
+  }
+
+  /** Whom the relay takes us for: what a token says but for its times and its number, hashed; '' if anonymous. undefined: it is no JWT, and says nothing to us. */
+  async who(): Promise<unknown> {
+    const token = await this.bearer()
+    if (!token) return ''
+    try {
+      const { iat, nbf, exp, jti, ...says } = JSON.parse(unb64(token.split('.')[1]!))
+      return enclose(await crypto.subtle.digest('sha-256', new TextEncoder().encode(JSON.stringify(says)))).data
+    } catch {
+      return undefined
+    }
   }
 
   /** Brings a new token in any case. The ticket, which speaks of the old one's grants, is not shown again. */
   fresh(): Promise<string> {
     this.ticket = ''
-    return this.renew(this.token)
+    return this.renew(this.token!)
   }
 
   /** Brings a token other than old, unless that has happened already. */

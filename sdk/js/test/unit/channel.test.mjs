@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import { getEventListeners } from 'node:events'
 import { afterEach, beforeEach, test } from 'node:test'
 import { Chappe, ChappeError } from '../../build/index.js'
+import { cursorOf, lift } from '../../build/position.js'
 import { msg, newWorld, settle, tickOf, upTo } from './world.mjs'
 
 let w
@@ -64,9 +66,9 @@ test('handlers get what a loop would, and gaps in their place', async () => {
 
 test('what a handler throws is reported, and stops nothing', async () => {
   const thrown = []
-  const before = process.listeners('uncaughtException')
-  process.removeAllListeners('uncaughtException')
-  process.once('uncaughtException', (e) => thrown.push(e.message))
+  const before = process.listeners('unhandledRejection')
+  process.removeAllListeners('unhandledRejection')
+  process.once('unhandledRejection', (e) => thrown.push(e.message))
   const got = []
   client.channel('a').on('message', (m) => {
     got.push(m.data)
@@ -75,7 +77,7 @@ test('what a handler throws is reported, and stops nothing', async () => {
   await live()
   w.last.say(msg('a', 2), msg('a', 3))
   await new Promise(setImmediate)
-  for (const f of before) process.on('uncaughtException', f)
+  for (const f of before) process.on('unhandledRejection', f)
   assert.deepEqual(got, [2, 3])
   assert.deepEqual(thrown, ['of the application'])
 })
@@ -86,7 +88,7 @@ test('what is asked for in one go is one flight', async () => {
   const hello = await live()
   assert.deepEqual(hello.subs.map((s) => s.channel), ['a', 'b', 'c'])
   assert.equal(w.sockets.length, 1)
-  assert.equal(hello.token, undefined)
+  assert.ok(!hello.token)
 })
 
 test('channels of one name share a subscription; each has its own place', async () => {
@@ -272,4 +274,162 @@ test('who listens to presence alone gets the messages when they are wanted', asy
   assert.equal(tickOf(sub.cursor), 1)
   w.last.say({ t: 'subbed', ref: sub.ref, channel: 'a', cursor: sub.cursor, recovered: true }, msg('a', 2))
   assert.equal((await next).value.data, 2)
+})
+
+test('who asks for presence when the channel is live already gets it', async () => {
+  const ch = client.channel('a').on('message', () => {})
+  await live()
+  const seen = []
+  ch.on('presence', (p) => seen.push(p.members[0].user))
+  await settle()
+  assert.deepEqual(sent('unsub').map((f) => f.channel), ['a'])
+  const sub = sent('sub').at(-1)
+  assert.equal(sub.presence, true)
+  assert.equal(tickOf(sub.cursor), 1)
+  w.last.say({ t: 'unsubbed', channel: 'a' }, { t: 'subbed', ref: sub.ref, channel: 'a', cursor: sub.cursor })
+  w.last.say({ t: 'presence', channel: 'a', action: 'join', members: [{ session: 't', user: 'bob' }] })
+  assert.deepEqual(seen, ['bob'])
+})
+
+test('leaving a loop that waits ends it, and leaves the channel', async () => {
+  const loop = client.channel('a')[Symbol.asyncIterator]()
+  const waits = loop.next()
+  await live()
+  assert.deepEqual(await loop.return(), { value: undefined, done: true })
+  assert.deepEqual(await waits, { value: undefined, done: true })
+  assert.deepEqual(sent('unsub').map((f) => f.channel), ['a'])
+  assert.equal((await loop.next()).done, true)
+})
+
+test('of two loops the last one to leave leaves the channel', async () => {
+  const ch = client.channel('a')
+  const [one, two] = [ch.events(), ch.events()]
+  const next = one.next()
+  await live()
+  w.last.say(msg('a', 2), msg('a', 3))
+  assert.equal((await next).value.data, 2)
+  await one.return()
+  assert.equal((await two.next()).value.data, 3)
+  assert.equal(sent('unsub').length, 0)
+  await two.return()
+  assert.equal(sent('unsub').length, 1)
+})
+
+test('who listens to losses alone hears them', async () => {
+  const gaps = []
+  client.on('gap', (g) => gaps.push(`client ${g.count}`))
+  const ch = client.channel('a').on('gap', (g) => gaps.push(g.count))
+  await live()
+  w.last.say(msg('a', 2), { t: 'gap', channels: ['a'], count: 3, reason: 'slow' })
+  assert.deepEqual(gaps, [3, 'client 3'])
+  const next = ch[Symbol.asyncIterator]().next()
+  await settle()
+  assert.equal(tickOf(sent('sub').at(-1).cursor), 1) // messages are for who takes them
+  void next
+})
+
+test('once: the next event alone; what comes behind it waits for who takes it', async () => {
+  const got = []
+  const phases = []
+  client.once('state', (s) => phases.push(s.phase))
+  const ch = client.channel('a').once('message', (m) => got.push(m.data))
+  await live()
+  w.last.say(msg('a', 2), msg('a', 3), msg('a', 4))
+  await settle()
+  assert.deepEqual([got, phases], [[2], ['connecting']])
+  assert.equal(tickOf(ch.cursor), 2)
+  ch.once('message', (m) => got.push(m.data))
+  assert.equal(tickOf(ch.cursor), 3)
+  const never = () => got.push('never')
+  ch.once('gap', never).off('gap', never)
+  w.last.say({ t: 'gap', channels: ['a'], count: 3, reason: 'slow' })
+  ch.on('message', (m) => got.push(m.data))
+  assert.deepEqual(got, [2, 3, 4])
+})
+
+test('a refusal that nobody hears is written to the console, once', async () => {
+  const lines = []
+  client = new Chappe(`http://channel${number++}`, { transports: ['ws'], nearest: false, log: (text) => lines.push(text) })
+  const [a, b, c, d, e] = ['a', 'b', 'c', 'd', 'e'].map((name) => client.channel(name))
+  a.on('message', () => {})
+  b.on('message', () => {}).on('error', () => {})
+  const asked = c.subscribe().catch(() => {})
+  const looped = d.events().next().catch(() => {})
+  const stood = e.subscribe()
+  await w.pass(0)
+  w.last.open()
+  const { subs } = w.last.sent[0]
+  w.last.say({ t: 'welcome', version: 1 }, ...subs.map(({ ref, channel }) => (channel === 'e' ? { t: 'subbed', ref, channel, cursor: upTo(1) } : { t: 'err', ref, channel, code: 'forbidden', text: 'no grant' })))
+  await Promise.all([asked, looped, stood])
+  assert.deepEqual(lines, ['chappe: a: forbidden: no grant'])
+  w.last.say({ t: 'unsubbed', channel: 'e', code: 'forbidden' })
+  assert.deepEqual(lines.slice(1), ['chappe: e: forbidden'])
+})
+
+test('what the relay took away before a loop began is told by the loop, behind what had come', async () => {
+  const ch = client.channel('a')
+  const stood = ch.subscribe()
+  await live()
+  await stood
+  w.last.say(msg('a', 2), { t: 'unsubbed', channel: 'a', code: 'forbidden' })
+  const loop = ch.events()
+  assert.equal((await loop.next()).value.data, 2)
+  await assert.rejects(loop.next(), { code: 'forbidden' })
+  void ch.subscribe()
+  await settle()
+  assert.equal(sent('sub').length, 1)
+})
+
+test('rewind of a channel that runs: the cursor is behind what was taken, not before it', async () => {
+  client.channel('a').on('message', () => {})
+  await live()
+  w.last.say(msg('a', 2), msg('a', 3), msg('a', 4))
+  const late = client.channel('a', { last: 3 })
+  const loop = late[Symbol.asyncIterator]()
+  const first = loop.next()
+  await settle()
+  const [ask] = sent('history')
+  w.last.say({ t: 'history', ref: ask.ref, channel: 'a', messages: [msg('a', 2), msg('a', 3), msg('a', 4)], cursor: upTo(4) })
+  assert.equal((await first).value.data, 2)
+  assert.equal(late.cursor, '') // there is none before the end of the page
+  await loop.next()
+  await loop.next()
+  assert.equal(tickOf(late.cursor), 4)
+})
+
+test('listeners of signals are taken away again', async () => {
+  const { signal } = new AbortController()
+  const listeners = () => getEventListeners(signal, 'abort').length
+  for (let i = 0; i < 5; i++) client.channel(`c${i}`, { signal }).on('message', () => {}).close()
+  const other = new Chappe('http://x', { signal })
+  client.publish('a', 1, { signal }).catch(() => {})
+  assert.equal(listeners(), 2)
+  other.close()
+  client.close()
+  assert.equal(listeners(), 0)
+})
+
+test('a retry of a channel has a timer of its own, whatever it is called', async () => {
+  client.channel('dead').on('message', () => {})
+  await w.pass(0)
+  w.last.open()
+  const [{ ref }] = w.last.sent[0].subs
+  w.last.say({ t: 'welcome', version: 1, ping_ms: 10_000, dead_ms: 15_000 }, { t: 'err', ref, channel: 'dead', code: 'plugin_failed', retry_ms: 60_000 })
+  await w.pass(16_000)
+  assert.notEqual(client.state.phase, 'live') // the relay was silent
+})
+
+test('a gap that says that an origin has ended comes once', async () => {
+  const gaps = []
+  client.channel('a').on('message', () => {}).on('gap', (g) => gaps.push(g.reason))
+  await live()
+  const lost = { t: 'gap', channels: ['a'], reason: 'origin_lost', ranges: [{ origin: 'AQIDBAUGBwg', to: 'end' }] }
+  const over = { ticks: new Map(), seqs: new Map() }
+  lift(over, '\x01\x02\x03\x04\x05\x06\x07\x08', Infinity)
+  w.last.say(lost, { t: 'progress', cursor: cursorOf(over) })
+  w.last.drop()
+  await w.pass(1000)
+  w.last.welcome()
+  w.last.say(lost)
+  assert.deepEqual(gaps, ['origin_lost'])
 })

@@ -60,6 +60,47 @@ test('load counts, and who does not admit is out', async () => {
   assert.deepEqual(await find('https://x'), ['https://b', 'https://a', 'https://c'])
 })
 
+test('who does not answer within 3 s is out, also where nobody answers', async () => {
+  for (const url of ['https://a', 'https://b']) nodes[url] = { ms: 1e9 }
+  let found
+  nearest(Object.keys(nodes), 'https://a').then((r) => (found = r))
+  await w.pass(2999)
+  assert.equal(found, undefined)
+  await w.pass(1)
+  assert.deepEqual(found, [])
+})
+
+test('after a failover a client goes home when that is well again, not sooner than after a minute', async () => {
+  const [home, far] = ['https://home', 'https://far']
+  nodes = { [home]: { ms: 5 }, [far]: { ms: 100 } }
+  const client = new Chappe(home, { transports: ['ws'] })
+  client.channel('a').on('message', () => {})
+  await w.pass(0)
+  w.last.welcome({ reconnect_ms: 2, alternatives: [far] })
+  await w.pass(1000)
+  nodes[home] = {} // nobody answers there any more
+  w.last.drop()
+  await w.pass(100)
+  w.last.drop() // the attempt at home
+  await w.pass(1000)
+  assert.equal(w.last.url, 'wss://far/v1/ws')
+  w.last.welcome({ reconnect_ms: 2 })
+  const there = w.sockets.length
+  await w.pass(130_000) // the first search, in vain
+  assert.equal(w.sockets.length, there)
+  nodes[home] = { ms: 5, admit: false }
+  await w.pass(250_000)
+  assert.equal(w.sockets.length, there) // it answers, and admits nobody
+  nodes[home] = { ms: 5 }
+  for (const until = w.at + 800_000; w.sockets.length === there && w.at < until; ) await w.pass(1000)
+  assert.equal(w.last.url, 'wss://home/v1/ws')
+  assert.equal(client.state.url, far)
+  w.last.welcome()
+  await w.pass(0)
+  assert.equal(client.state.url, home)
+  client.close()
+})
+
 test('a client moves to the nearest without a pause, and a page begins there', async () => {
   const home = 'https://home'
   nodes = { [home]: { ms: 50 }, 'https://near': { ms: 5 }, 'http://clear': { ms: 1 } }

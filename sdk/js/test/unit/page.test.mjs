@@ -133,6 +133,68 @@ test('a page that is loaded again goes on where it was', async () => {
   assert.equal(tickOf(w.last.sent[0].subs[0].cursor), 2)
 })
 
+test('put away and back is no reason to go to another region', async () => {
+  client = new Chappe(['http://one', 'http://two'], { transports: ['ws'], nearest: false })
+  client.channel('a').on('message', () => {})
+  await w.pass(0)
+  w.last.welcome()
+  for (const lived of [200, 5000]) {
+    await w.pass(lived)
+    w.fire('pagehide')
+    await w.pass(60_000)
+    w.fire('pageshow')
+    await w.pass(0)
+    w.last.welcome()
+  }
+  assert.deepEqual(w.sockets.map((s) => s.url), Array(3).fill('ws://one/v1/ws'))
+})
+
+test('a page that is put away while it connects does not go on with that', async () => {
+  await open()
+  w.fire('pagehide')
+  await w.pass(10)
+  assert.equal(w.last.closed, 1000)
+  assert.equal(client.state.phase, 'idle')
+  await w.pass(60_000)
+  assert.equal(w.sockets.length, 1)
+  w.fire('pageshow')
+  await w.pass(0)
+  assert.equal(w.sockets.length, 2)
+})
+
+test('a store that is full harms nobody', async () => {
+  const full = { getItem: () => null, setItem: () => assert.fail('QuotaExceededError') }
+  await open({ store: full })
+  w.last.welcome()
+  w.last.say(msg('a', 2))
+  w.hidden = true
+  w.fire('visibilitychange')
+  client.close()
+  assert.equal(client.state.phase, 'closed')
+})
+
+test('a stored cursor that is none is forgotten, and told as a loss of nobody knows how much', async () => {
+  const url = `http://page${number++}`
+  stored.set(`chappe:${url}:a`, 'garbage')
+  const gaps = []
+  for (let load = 0; load < 2; load++) {
+    client = new Chappe(url, { transports: ['ws'], nearest: false, store })
+    const granted = client
+      .channel('a')
+      .on('message', () => {})
+      .on('gap', (g) => gaps.push([g.count, g.reason]))
+      .subscribe()
+    await w.pass(0)
+    w.last.welcome()
+    await granted
+    client.close()
+  }
+  assert.deepEqual(gaps, [[0, 'damaged']])
+  // One that the application gives is its own business.
+  client = new Chappe(url, { transports: ['ws'], nearest: false, store })
+  await assert.rejects(client.channel('b', { cursor: 'garbage' }).subscribe(), { code: 'bad_cursor' })
+})
+
 test('states are told once and in order', async () => {
   client = new Chappe(`http://page${number++}`, { transports: ['ws'], nearest: false })
   const all = phases()

@@ -1,49 +1,54 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { lossOfAnswer, lossOfClose } from '../../build/loss.js'
-import { EventParser } from '../../build/events.js'
-import { enclose, patternOf } from '../../dist/wire.js'
+import { lossBy, lossOfAnswer } from '../../build/loss.js'
+import { eventReader } from '../../build/events.js'
+import { enclose, parse, patternOf } from '../../build/wire.js'
 import { messageOf } from '../../build/event.js'
 
 test('an event stream, in whatever pieces it comes', () => {
-  const text = ': hello\nretry: 1500\n\nid: c1\ndata: {"a":1}\n\nevent: gap\ndata: one\ndata: two\n\nid: c2\n\ndata: cut'
+  const text = ': hello\nretry: 1500\n\nid: c1\ndata: {"a":1}\n\nevent: gap\ndata: one two\n\nid: c2\n\ndata: cut'
   const all = []
-  const whole = new EventParser()
-  whole.read(text, (data, id) => all.push([data, id]))
-  assert.deepEqual(all, [[undefined, ''], ['{"a":1}', 'c1'], ['one\ntwo', 'c1'], [undefined, 'c2']])
-  assert.equal(whole.retry, 1500)
+  eventReader((...said) => all.push(said))(text)
+  assert.deepEqual(all, [[undefined, undefined, 1500], ['{"a":1}', 'c1', 1500], ['one two', 'c1', 1500], [undefined, 'c2', 1500]])
   const pieces = []
-  const p = new EventParser()
-  for (const c of text) p.read(c, (data, id) => pieces.push([data, id]))
+  const read = eventReader((...said) => pieces.push(said))
+  for (const c of text) read(c)
   assert.deepEqual(pieces, all)
 })
 
+test('whatever a message holds comes through an event stream', () => {
+  for (const text of ['a\u2028b', 'a\u2029b', '\u0085', '\u{1f600}', ': x', '\ufeff']) {
+    const got = []
+    eventReader((data, id) => got.push([JSON.parse(data).data, id]))(`id: c\ndata: {"data":"${text}"}\n\n`)
+    assert.deepEqual(got, [[text, 'c']])
+  }
+})
+
 test('what a close code means (CLIENTS §3)', () => {
-  const kind = (code, reason = '{}', last) => {
-    const { auth, terminal } = lossOfClose(code, reason, last)
+  const kind = (code, reason, last) => {
+    const { auth, terminal } = lossBy(code, { ...reason, ...last })
     return auth ? 'auth' : terminal ? 'terminal' : 'lost'
   }
   for (const code of [1000, 1002, 1007, 1008, 1009, 4500, 4501, 4999]) assert.equal(kind(code), 'terminal', code)
   for (const code of [1001, 1005, 1006, 1011, 1012, 1013, 4000, 4001, 4399]) assert.equal(kind(code), 'lost', code)
   for (const code of [4400, 4402, 4499]) assert.equal(kind(code), 'auth', code)
-  assert.equal(lossOfClose(1013, '{"code":"overloaded","retry_ms":700}').delay, 700)
-  assert.equal(lossOfClose(1013, 'not json').delay, 0)
-  assert.equal(lossOfClose(1013, '{"retry_ms":99999999}').delay, 600_000)
-  const told = lossOfClose(4503, '{"code":"revoked"}', { t: 'err', code: 'revoked', text: 'at length' })
+  assert.equal(lossBy(1013, { code: 'overloaded', retry_ms: 700 }).delay, 700)
+  assert.equal(lossBy(1013, parse('not json')).delay, 0)
+  assert.equal(lossBy(1013, { retry_ms: 99_999_999 }).delay, 600_000)
+  const told = lossBy(4503, { t: 'err', code: 'revoked', text: 'at length' })
   assert.equal(told.error.code, 'revoked')
   assert.equal(told.error.message, 'revoked: at length')
-  assert.equal(told.error.closeCode, 4503)
 })
 
-test('what an HTTP answer means', () => {
-  const of = (status, code, retryAfter = null) => lossOfAnswer(status, code ? JSON.stringify({ error: { code, text: 'x' } }) : '<html>', retryAfter)
-  assert.equal(of(403, 'forbidden').terminal, true)
-  assert.equal(of(403).terminal, false) // of something on the way
-  assert.equal(of(403).mute, true)
-  assert.equal(of(401).auth, true)
-  assert.equal(of(401, 'token_expired').terminal, false)
-  for (const status of [408, 409, 425, 429, 503]) assert.ok(!of(status, 'rate_limited').terminal, status)
-  assert.equal(of(503, 'overloaded', '2').delay, 2000)
+test('what an HTTP answer means', async () => {
+  const of = (status, code, headers) => lossOfAnswer(new Response(code ? JSON.stringify({ error: { code, text: 'x' } }) : '<html>', { status, headers }))
+  assert.equal((await of(403, 'forbidden')).terminal, true)
+  assert.equal((await of(403)).terminal, false) // of something on the way
+  assert.equal((await of(403)).mute, true)
+  assert.equal((await of(401)).auth, true)
+  assert.equal((await of(401, 'token_expired')).terminal, false)
+  for (const status of [408, 409, 425, 429, 503]) assert.ok(!(await of(status, 'rate_limited')).terminal, status)
+  assert.equal((await of(503, 'overloaded', { 'Retry-After': '2' })).delay, 2000)
 })
 
 test('payloads (PROTOCOL §4.2)', () => {

@@ -56,7 +56,7 @@ test('WebTransport is in the race where UDP worked, and has 250 ms', async () =>
 })
 
 test('what is known to do begins; a memory that is too old is none', async () => {
-  know({ kind: 'sse', udp: w.at - 1 })
+  know({ transport: 'sse', udp: w.at - 1 })
   begin()
   await w.pass(1500)
   assert.deepEqual(tried, [['sse', 0], ['ws', 1000]])
@@ -139,6 +139,68 @@ test('a relay under load is not raced', async () => {
   assert.ok(!tried.some(([k]) => k === 'sse' || k === 'poll'), tried)
 })
 
+test('a link that fails while the relay is asked how it is: one other is tried, not two', async () => {
+  await lose()
+  let answer
+  w.answer = (u, o) => {
+    tried.push([/\/v1\/(sse|poll|probe)/.exec(u)[1], 0])
+    if (/probe/.test(u)) return new Promise((yes) => (answer = () => yes(json(well))))
+    return new Promise((_, no) => o.signal.addEventListener('abort', () => no(o.signal.reason)))
+  }
+  await w.pass(2000)
+  w.last.drop()
+  await w.pass(0)
+  answer()
+  await w.pass(0)
+  assert.deepEqual(tried.map(([k]) => k), ['ws', 'probe', 'sse'])
+})
+
+test('a relay that is gone without a word costs 5 s where there is another: 4 s for a transport, or 2 s and 3 s for the question whether it lives', async () => {
+  client = new Chappe([url, 'https://other'], { transports: ['ws', 'sse', 'poll'], nearest: false })
+  client.channel('a').on('message', () => {})
+  await w.pass(0)
+  w.last.welcome({ reconnect_ms: 2 })
+  await w.pass(2000)
+  // Nothing comes back, of nobody; a question has 3 s.
+  w.answer = (u, o) =>
+    new Promise((_, no) => {
+      const late = () => no(new Error('no answer'))
+      if (/probe/.test(u)) env.after(3000, late)
+      o.signal.addEventListener('abort', late)
+    })
+  const at = w.at
+  const open = w.sockets.length
+  w.last.drop()
+  while (w.sockets.length < open + 2 && w.at < at + 60_000) await w.pass(10)
+  assert.match(w.last.url, /other/)
+  assert.ok(w.at - at < 5000 + 1000, `${w.at - at} ms`)
+})
+
+test('the first connection to such a one: no transport has longer than 4 s', async () => {
+  client = new Chappe([url, 'https://other'], { transports: ['ws', 'sse', 'poll'], nearest: false })
+  client.channel('a').on('message', () => {})
+  await w.pass(6001) // polling begins after 2 s
+  assert.equal(client.state.phase, 'waiting')
+  await w.pass(500)
+  assert.match(w.last.url, /other/)
+})
+
+test('published first, subscribed while the relay is asked: it is followed', async () => {
+  const asked = []
+  w.answer = (u, o) => {
+    if (/probe/.test(u)) return new Promise((yes) => env.after(50, () => yes(json(well)))) // the abort is not heard
+    if (/messages/.test(u)) return json({ results: [{ t: 'ack', stamp: 's.1.1' }] })
+    asked.push(new URL(u).searchParams.get('channel'))
+    return new Promise((_, no) => o.signal.addEventListener('abort', () => no(o.signal.reason)))
+  }
+  client = new Chappe(url, { transports: ['sse'], nearest: false })
+  client.publish('a', 1).catch(() => {})
+  await w.pass(20)
+  client.channel('b').on('message', () => {})
+  await w.pass(1000)
+  assert.deepEqual(asked, ['b'])
+})
+
 test('no transport at all is an end', async () => {
   env.WebSocket = undefined
   begin({ transports: ['ws'] })
@@ -148,19 +210,19 @@ test('no transport at all is an end', async () => {
 })
 
 test('a better transport joins late, and only where the relay is well', async () => {
-  know({ kind: 'sse', hashes: [] })
+  know({ transport: 'sse', hashes: [] })
   w.answer = (u) => (/probe/.test(u) ? json(w.well ?? well) : json({ regions: [] }))
   begin({ transports: ['ws', 'sse'] })
   await w.pass(1000) // a stream that is none; then the socket
   client.close()
   tried.length = 0
-  know({ kind: 'poll' })
+  know({ transport: 'poll' })
   w.answer = (u) => {
     if (/probe/.test(u)) return json(w.well ?? well)
     return json({ session: 'p', frames: [{ t: 'welcome', version: 1, session: 'p' }, { t: 'subbed', channel: 'a', cursor: 'AQAAALh5' }], cursor: 'AQAAALh5', retry_ms: 600_000 })
   }
   url += 'x'
-  know({ kind: 'poll' })
+  know({ transport: 'poll' })
   w.well = { ...well, load: 0.9 }
   begin({ transports: ['ws', 'poll'] })
   await w.pass(0)

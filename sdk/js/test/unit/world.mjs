@@ -1,10 +1,10 @@
 // A world whose time, network, storage and page belong to the test.
 import { env } from '../../build/env.js'
-import { Position } from '../../build/position.js'
+import { cursorOf, lift, positionOf } from '../../build/position.js'
 
 /** Lets everything happen that needs no time. */
 export const settle = async () => {
-  for (let i = 0; i < 30; i++) await Promise.resolve()
+  for (let i = 0; i < 30; i++) await null
 }
 
 class Socket {
@@ -42,13 +42,13 @@ class Socket {
 
 /** The cursor behind message n of origin AQIDBAUGBwg. */
 export const upTo = (n) => {
-  const p = new Position()
-  p.lift('\x01\x02\x03\x04\x05\x06\x07\x08', n)
-  return p.cursor()
+  const p = { ticks: new Map(), seqs: new Map() }
+  lift(p, '\x01\x02\x03\x04\x05\x06\x07\x08', n)
+  return cursorOf(p)
 }
 export const begin = upTo(1)
 /** The message that a cursor is behind. */
-export const tickOf = (cursor) => [...Position.parse(cursor).ticks.values()][0]
+export const tickOf = (cursor) => [...positionOf(cursor).ticks.values()][0]
 export const msg = (channel, n) => ({ t: 'msg', channel, stamp: `AQIDBAUGBwg.${n}.${n}`, data: n })
 
 export function newWorld({ random = 0.5 } = {}) {
@@ -64,6 +64,10 @@ export function newWorld({ random = 0.5 } = {}) {
     hidden: false,
     /** Answers a request: a Response, or nothing for a network that fails. */
     answer: () => undefined,
+    /** How many timers wait. */
+    get timers() {
+      return timers.size
+    },
     get last() {
       return world.sockets.at(-1)
     },
@@ -99,6 +103,7 @@ export function newWorld({ random = 0.5 } = {}) {
     },
     async fetch(url, o = {}) {
       world.requests.push({ url, ...o })
+      o.signal?.throwIfAborted()
       const r = await world.answer(url, o)
       if (!r) throw new TypeError('the network fails')
       return r
