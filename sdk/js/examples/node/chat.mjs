@@ -12,5 +12,7 @@ room.on('gap', (g) => console.log(`(${g.count || 'some'} messages were lost: ${g
 await room.subscribe()
 console.log(`in ${room.name}`)
 
-for await (const text of createInterface({ input: process.stdin })) await room.publish({ name, text })
+for await (const text of createInterface({ input: process.stdin })) {
+  await room.publish({ name, text }).catch((e) => console.log(`(not sent: ${e.message})`))
+}
 client.close()

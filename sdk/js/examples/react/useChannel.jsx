@@ -1,31 +1,45 @@
-// A hook that follows a channel, and a component that uses it.
+// A hook that follows a channel, and a component that uses it. For React 18 and 19.
 import { useEffect, useState } from 'react'
 import { Chappe } from '@chappe/client'
 
-const client = new Chappe('http://127.0.0.1:8080')
-
-/** The newest `last` messages of a channel, and how many were lost. */
-export function useChannel(name, last = 20) {
-  const [messages, setMessages] = useState([])
-  const [lost, setLost] = useState(0)
+/** The newest `last` messages of a channel, how many were lost, and what ended it. */
+export function useChannel(client, name, last = 20) {
+  const [seen, setSeen] = useState({ messages: [], lost: 0 })
   useEffect(() => {
-    setMessages([])
-    setLost(0)
+    setSeen({ messages: [], lost: 0 })
     const channel = client.channel(name).rewind(last)
-    channel.on('message', (m) => setMessages((all) => [...all, m].slice(-last)))
-    channel.on('gap', (g) => setLost((n) => n + (g.count || 1)))
+    channel
+      .on('message', (m) => setSeen((s) => ({ ...s, messages: [...s.messages, m].slice(-last) })))
+      .on('gap', (g) => setSeen((s) => ({ ...s, lost: s.lost + (g.count || 1) })))
+      .on('error', (error) => setSeen((s) => ({ ...s, error })))
     return () => channel.close()
-  }, [name, last])
-  return { messages, lost, publish: (data) => client.publish(name, data) }
+  }, [client, name, last])
+  return seen
 }
 
-export function Chat({ room }) {
-  const { messages, lost, publish } = useChannel(`chat.${room}`)
+const here = new Chappe('http://127.0.0.1:8080')
+
+export function Chat({ room, client = here }) {
+  const { messages, lost, error } = useChannel(client, `chat.${room}`)
+  const [text, setText] = useState('')
+  const [unsent, setUnsent] = useState('')
+  const send = async (e) => {
+    e.preventDefault()
+    try {
+      await client.publish(`chat.${room}`, { text }) // waits, while there is no connection
+      setText('')
+      setUnsent('')
+    } catch (e) {
+      setUnsent(e.message)
+    }
+  }
   return (
-    <form action={(form) => publish({ text: form.get('text') })}>
+    <form onSubmit={send}>
       {lost > 0 && <p>{lost} messages were lost</p>}
+      {error && <p>{error.message}</p>}
       <ul>{messages.map((m) => <li key={m.stamp}>{m.data.text}</li>)}</ul>
-      <input name="text" />
+      <input value={text} onChange={(e) => setText(e.target.value)} />
+      {unsent && <p>not sent: {unsent}</p>}
     </form>
   )
 }

@@ -1,12 +1,9 @@
-// The examples run: the one for Node against a relay, the others as far as they
-// can be built.
+// The example for Node runs against a relay; those for browsers are tested there.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
-import { build, transform } from 'esbuild'
 import { startRelay } from '../relay.mjs'
 
 const path = (name) => new URL(`../../examples/${name}`, import.meta.url).pathname
@@ -30,15 +27,4 @@ test('node: two chats hear each other', async (t) => {
   assert.deepEqual(await once(bob.child, 'exit'), [0, null])
   ann.child.stdin.end()
   assert.deepEqual(await once(ann.child, 'exit'), [0, null])
-})
-
-test('react: it is built', async () => {
-  const { code } = await transform(readFileSync(path('react/useChannel.jsx'), 'utf8'), { loader: 'jsx', jsx: 'automatic' })
-  assert.match(code, /client\.channel\(name\)\.rewind\(last\)/)
-})
-
-test('vanilla: its module is built from what is published', async () => {
-  const [, script] = /<script type="module">([\s\S]*)<\/script>/.exec(readFileSync(path('vanilla/index.html'), 'utf8'))
-  const { outputFiles } = await build({ stdin: { contents: script, resolveDir: path('vanilla') }, bundle: true, write: false, format: 'esm' })
-  assert.ok(outputFiles[0].text.includes('/v1/'))
 })
