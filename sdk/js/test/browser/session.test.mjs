@@ -38,6 +38,16 @@ for (const transport of ['wt', 'ws', 'sse', 'poll']) {
   })
 }
 
+for (const transport of ['wt', 'ws', 'sse', 'poll']) {
+  test(`${transport}: a refusal for good ends the client, and says why`, async () => {
+    const page = await stage.page()
+    await open(page, relay.url, { token: 'not.a.token', transports: [transport], share: false, nearest: false }, 'refused')
+    await page.waitForFunction(() => client.state.phase === 'closed', undefined, { timeout: 30_000 })
+    assert.deepEqual(await page.evaluate(() => [client.state.error.code, window.failed.split(':')[0]]), ['bad_token', 'bad_token'])
+    await page.context().close()
+  })
+}
+
 test('a page that is loaded again goes on where it was', async () => {
   const page = await stage.page()
   // What was taken before the page was put away counts too: messages come until then.
@@ -95,20 +105,21 @@ test('WebTransport joins late, and takes over without a loss', async () => {
 test('channels with a stream of their own, and with datagrams', async () => {
   const page = await stage.page()
   await open(page, relay.url, { transports: ['wt'], share: false }, 'ways.together')
-  await page.evaluate(() => {
-    window.own = []
-    window.lossy = []
-    client.channel('ways.stream', { via: 'stream' }).on('message', (m) => own.push(m.data))
-    client.channel('ways.datagram', { via: 'datagram' }).on('message', (m) => lossy.push(m.data))
-    return Promise.all([ch.subscribe(), client.channel('ways.stream', { via: 'stream' }).subscribe(), client.channel('ways.datagram', { via: 'datagram' }).subscribe()])
-  })
-  for (let n = 0; n < 20; n++) for (const way of ['together', 'stream', 'datagram']) await relay.publish(`ways.${way}`, n)
+  const ways = { stream: 'stream', second: 'stream', datagram: 'datagram' }
+  await page.evaluate((ways) => {
+    window.apart = {}
+    const all = Object.entries(ways).map(([name, via]) => {
+      apart[name] = []
+      return client.channel(`ways.${name}`, { via }).on('message', (m) => apart[name].push(m.data)).subscribe()
+    })
+    return Promise.all([ch.subscribe(), ...all])
+  }, ways)
+  for (let n = 0; n < 20; n++) for (const name of ['together', ...Object.keys(ways)]) await relay.publish(`ways.${name}`, n)
   assert.deepEqual(await received(page, 20), upTo(20))
-  await page.waitForFunction(() => own.length >= 20)
-  assert.deepEqual(await page.evaluate(() => own), upTo(20))
-  await page.waitForFunction(() => lossy.length > 0)
-  const lossy = await page.evaluate(() => lossy)
-  assert.deepEqual(lossy, [...new Set(lossy)].sort((a, b) => a - b))
-  console.log(`datagrams: ${lossy.length} of 20 came`)
+  await page.waitForFunction(() => apart.stream.length >= 20 && apart.second.length >= 20 && apart.datagram.length)
+  const { stream, second, datagram } = await page.evaluate(() => apart)
+  assert.deepEqual([stream, second], [upTo(20), upTo(20)])
+  assert.deepEqual(datagram, [...new Set(datagram)].sort((a, b) => a - b))
+  console.log(`datagrams: ${datagram.length} of 20 came`)
   await page.context().close()
 })

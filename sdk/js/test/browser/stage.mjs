@@ -5,7 +5,8 @@ import * as node from 'node:test'
 import { chromium } from 'playwright-core'
 import { find } from '../debian.mjs'
 
-let missing // why there is no browser
+/** Why there is no browser; undefined where there is one. */
+export let missing
 try {
   find('chromium')
 } catch (e) {
@@ -16,8 +17,6 @@ try {
 export const test = (name, fn) => node.test(name, { skip: missing ?? false }, fn)
 export const before = (fn) => missing ?? node.before(fn)
 export const after = (fn) => missing ?? node.after(fn)
-
-const bundle = new URL('../../dist/index.js', import.meta.url)
 
 // What every page has: a client, what it delivered, and how it stood.
 const html = `<!doctype html><meta charset="utf-8"><title>test</title><script type="module">
@@ -38,39 +37,62 @@ window.open_ = (url, options, channel, co) => {
 window.ready = true
 </script>`
 
-/** Starts the browser and the pages' server. strict: it believes only what a user's would. */
-export async function openStage({ args = [], strict = false } = {}) {
+/** How the browser is started. strict: it believes only what a user's would. */
+function how({ args = [], strict = false } = {}) {
   const { path: executablePath, env } = find('chromium')
-  const browser = await chromium.launch({
+  return {
     executablePath,
     env,
     // Playwright turns QUIC off. Relays of the tests are their own authorities.
     ignoreDefaultArgs: ['--disable-quic'],
     args: ['--no-sandbox', '--enable-quic', ...(strict ? [] : ['--ignore-certificate-errors']), ...args],
-  })
+  }
+}
+
+/** Starts a browser for other processes. */
+export const serveBrowser = () => chromium.launchServer(how())
+
+const files = { '/chappe.js': '../../dist/index.js', '/obey.js': '../obey.mjs' }
+
+/** Serves pages that have the client. more: by path, what else is served. */
+export async function servePages(more = {}) {
   const server = createServer(async (q, r) => {
-    const js = q.url === '/chappe.js'
-    r.setHeader('Content-Type', js ? 'text/javascript' : 'text/html')
+    const file = files[q.url]
+    r.setHeader('Content-Type', /\.js$/.test(q.url) ? 'text/javascript' : 'text/html')
     r.setHeader('Cache-Control', 'no-store')
-    r.end(js ? await readFile(bundle) : html)
+    r.setHeader('Access-Control-Allow-Origin', '*') // a sandboxed frame is of no origin
+    r.end(file ? await readFile(new URL(file, import.meta.url)) : (more[q.url] ?? html))
   })
   await new Promise((up) => server.listen(0, '127.0.0.1', up))
-  const url = `http://127.0.0.1:${server.address().port}/`
+  return {
+    url: `http://127.0.0.1:${server.address().port}/`,
+    close() {
+      server.closeAllConnections()
+      return new Promise((gone) => server.close(gone))
+    },
+  }
+}
+
+/** Starts the browser and the pages' server. */
+export async function openStage({ pages: more, ...options } = {}) {
+  const browser = await chromium.launch(how(options))
+  const pages = await servePages(more)
+  const { url } = pages
   return {
     browser,
     url,
     version: browser.version(),
     context: () => browser.newContext({ ignoreHTTPSErrors: true }),
-    async page(context) {
+    async page(context, at = url) {
       const page = await (context ?? (await browser.newContext({ ignoreHTTPSErrors: true }))).newPage()
       page.on('pageerror', (e) => (page.fault = e))
-      await page.goto(url)
+      await page.goto(at)
       await page.waitForFunction('window.ready')
       return page
     },
     async close() {
       await browser.close()
-      server.close()
+      await pages.close()
     },
   }
 }

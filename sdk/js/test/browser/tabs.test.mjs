@@ -1,11 +1,12 @@
 // Tabs of one origin share a connection.
 import assert from 'node:assert/strict'
-import { startRelay } from '../relay.mjs'
+import { startRelay, token } from '../relay.mjs'
 import { after, before, live, open, openStage, received, test } from './stage.mjs'
 
+const secret = 'of the tests'
 let stage, relay
 before(async () => {
-  relay = await startRelay({ tls: true })
+  relay = await startRelay({ tls: true, env: { CHAPPE_DEV_SECRET: secret } })
   stage = await openStage()
 })
 after(async () => {
@@ -107,6 +108,65 @@ test('the tab that leads hangs: another takes the lead, nothing is lost or repea
   for (const tab of [a, b]) {
     assert.deepEqual(await received(tab, n), upTo(n))
     assert.deepEqual(await tab.evaluate(() => gaps), [])
+  }
+  await context.close()
+})
+
+/** A tab of a user, whose page has a function that brings tokens. */
+async function tabOf(context, user, channel, options) {
+  const tab = await stage.page(context)
+  let asked = 0
+  await tab.exposeFunction('bring', () => (asked++, token(secret, '-user', user, '-grant', 'tabs.*:all', '-ttl', '6s')))
+  await tab.evaluate(([url, channel, options]) => open_(url, { token: () => bring(), nearest: false, ...options }, channel), [relay.url, channel, options])
+  await tab.evaluate(() => ch.subscribe())
+  return { tab, asked: () => asked }
+}
+
+for (const transport of ['wt', 'ws']) {
+  test(`${transport}: tabs with token callbacks share, and the one that leads renews the token for all`, async () => {
+    const before = await relay.sessions()
+    const channel = `tabs.token-${transport}`
+    const context = await stage.context()
+    const tabs = []
+    for (let i = 0; i < 3; i++) tabs.push(await tabOf(context, 'ann', channel, { transports: [transport] }))
+    assert.equal((await relay.sessions()) - before, 1)
+    assert.deepEqual(await Promise.all(tabs.map(({ tab }) => live(tab))), [transport, 'tab', 'tab'])
+    const asked = tabs.map((t) => t.asked())
+    const stop = publish(channel)
+    for (const late = Date.now() + 40_000; tabs[0].asked() === asked[0]; await new Promise((go) => setTimeout(go, 100))) assert.ok(Date.now() < late, 'the token is not renewed')
+    await new Promise((go) => setTimeout(go, 5000)) // the old one ends
+    assert.deepEqual([tabs[1].asked(), tabs[2].asked()], asked.slice(1)) // who follows shows none
+    assert.deepEqual(await tabs[0].tab.evaluate(() => states.map((s) => s.phase)), ['connecting', 'live'])
+    await tabs[0].tab.close()
+    assert.equal(await live(tabs[1].tab, transport), transport)
+    const had = (await received(tabs[2].tab, 1)).length
+    await received(tabs[2].tab, had + 20)
+    const n = await stop()
+    for (const { tab } of tabs.slice(1)) {
+      assert.deepEqual(await received(tab, n), upTo(n))
+      assert.deepEqual(await tab.evaluate(() => gaps), [])
+    }
+    await context.close()
+  })
+}
+
+test('two users in one browser have two connections, and each is who it is', async () => {
+  const before = await relay.sessions()
+  const context = await stage.context()
+  const [ann, bob, again] = [await tabOf(context, 'ann', 'tabs.two'), await tabOf(context, 'bob', 'tabs.two'), await tabOf(context, 'ann', 'tabs.two')]
+  assert.equal((await relay.sessions()) - before, 2)
+  assert.notEqual(await live(bob.tab), 'tab')
+  assert.equal(await live(again.tab), 'tab')
+  for (const { tab } of [ann, bob, again]) {
+    await tab.evaluate(() => {
+      window.from = []
+      ch.on('message', (m) => from.push(m.from))
+    })
+  }
+  for (const { tab } of [bob, again]) await tab.evaluate(() => ch.publish('who am I'))
+  for (const { tab } of [ann, bob, again]) {
+    await tab.waitForFunction(() => from.length === 2)
+    assert.deepEqual(await tab.evaluate(() => from), ['bob', 'ann'])
   }
   await context.close()
 })
