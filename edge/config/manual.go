@@ -150,7 +150,9 @@ func Markdown(w io.Writer) error {
 		b.WriteString(p + "\n\n")
 	}
 	b.WriteString("`chappe config check -config chappe.yaml` prints every fault, one a line, and exits with 2 if there is one.\n\n")
-	b.WriteString("```yaml\n" + example + "```\n\n## Keys\n\n")
+	b.WriteString("```yaml\n" + example + "```\n\n")
+	b.WriteString("A page at https://app.example then follows a channel by `new Chappe('https://relay.example', { token }).channel('rides.42')` (`sdk/js`), a shell by " +
+		"`curl -N -H \"Authorization: Bearer $TOKEN\" 'https://relay.example/v1/sse?channel=rides.42'`; of `prices.>` without a token.\n\n## Keys\n\n")
 	const header = "| key | value | default | meaning |\n|---|---|---|---|\n"
 	b.WriteString(header)
 	// Keys of the top level stand in the first table; then a table per section.
