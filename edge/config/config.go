@@ -171,7 +171,7 @@ type UploadKey struct {
 
 // Limits bound one client, and the node.
 type Limits struct {
-	Message       Size     `yaml:"message" default:"64KiB" min:"1" max:"16MiB" doc:"Bytes of one payload, in every namespace."`
+	Message       Size     `yaml:"message" default:"64KiB" min:"1" max:"16MiB" doc:"Bytes of one payload, in every namespace. With a mesh, or with a store for a namespace with history, at most 4032KiB: one packet."`
 	Frame         Size     `yaml:"frame" default:"256KiB" min:"1KiB" max:"64MiB" doc:"Bytes of one frame or request body from a client. More than limits.message: base64 and a batch need room."`
 	Batch         int      `yaml:"batch" default:"1000" min:"1" max:"100000" doc:"Messages of one publish batch and of one page of history."`
 	Control       Size     `yaml:"control" default:"256KiB" min:"4KiB" max:"64MiB" doc:"Bytes of answers that a client may leave unread before it is cut."`

@@ -89,6 +89,17 @@ func TestSettingsAreRefused(t *testing.T) {
 	}
 }
 
+// What one node may not say in its file, no setting allows either.
+func TestSettingsStayWithinAPacket(t *testing.T) {
+	c := parsed(t, "limits: {message: 4032KiB, frame: 16MiB}\nmesh: {key: SU}\nnamespaces: {rides: {}}\n")
+	if _, err := c.With([]Value{{"namespaces.rides.message", "4032KiB", "set"}}); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.With([]Value{{"namespaces.rides.message", "4033KiB", "set"}}); err == nil || !strings.Contains(err.Error(), "is more than limits.message, 4032KiB") {
+		t.Error(err)
+	}
+}
+
 func TestRenewedTakesWhatIsLive(t *testing.T) {
 	c := parsed(t, liveFile)
 	by := parsed(t, `

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/chappe-relay/chappe/plugins/sign"
+	"github.com/chappe-relay/chappe/relay/namespace"
 	"github.com/chappe-relay/chappe/relay/web"
 )
 
@@ -234,8 +235,20 @@ func (k *checker) namespace(name string, n *Namespace) {
 	}
 }
 
+// shares reports whether messages go to other nodes or to a store.
+func (c *Config) shares() bool {
+	kept := false
+	for _, n := range c.Namespaces {
+		kept = kept || n.History
+	}
+	return c.Mesh.On() || c.History.Store && kept
+}
+
 func (k *checker) limits() {
 	l := k.cfg.Limits
+	if l.Message > namespace.MaxShared && k.cfg.shares() {
+		k.fault("limits.message", "%s is too much with a mesh or a store: at most %s fit a packet between nodes and in a store", l.Message, Size(namespace.MaxShared))
+	}
 	if l.Frame < l.Message/2*3 {
 		k.fault("limits.frame", "%s must be at least one and a half times limits.message, %s: base64 and JSON need room", l.Frame, l.Message)
 	}

@@ -3,12 +3,16 @@ package mesh
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/chappe-relay/chappe/relay/log"
+	"github.com/chappe-relay/chappe/relay/namespace"
 	"github.com/chappe-relay/chappe/relay/node"
+	"github.com/chappe-relay/chappe/relay/policy"
 	"github.com/chappe-relay/chappe/relay/position"
+	"github.com/chappe-relay/chappe/relay/wire"
 )
 
 // check asserts that a node has each message once, and each origin's in order.
@@ -235,5 +239,27 @@ func TestFence(t *testing.T) {
 	// What is meant for its earlier life still finds it.
 	if m, ok := a.mesh.members.find(first); !ok || m.Origin != b.node.Self() {
 		t.Errorf("%+v %v", m, ok)
+	}
+}
+
+// The largest payload that a configuration allows crosses, with the longest names
+// beside it, by itself and as an answer, and holds up nothing.
+func TestLargestMessageCrosses(t *testing.T) {
+	ps := regions(t, regionKeys{}, []string{"ap", "eu"}, direct)
+	ap, eu := ps[0], ps[1]
+	ap.follow("one.x")
+	eu.follow("one.x")
+	long := strings.Repeat("n", 1000)
+	big := node.Publication{Msg: wire.Msg{Channel: "one.x", ID: long, Key: long, Event: long, From: long, Data: make([]byte, namespace.MaxShared)}}
+	big.Scope, big.Filter = long, &policy.Filter{}
+	ap.node.Publish(big)
+	ap.publish("one.x", "behind it")
+	check(t, eu, "one.x", 2)
+	if n := ap.mesh.Stats().DroppedOut; n > 0 {
+		t.Errorf("%d packets were dropped", n)
+	}
+	a := node.Answer{Messages: []log.Message{ap.read("one.x")[0].Message}}
+	if n := len(putAnswer(putHeader(nil, kindAnswer, 1), &a, answerBytes)); n > maxPayload {
+		t.Errorf("an answer has %d bytes", n)
 	}
 }

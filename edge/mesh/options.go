@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/chappe-relay/chappe/relay/namespace"
 )
 
 const (
@@ -33,7 +35,7 @@ const (
 	maxPending = 256 << 20
 	// maxPayload is the largest packet. Answers are divided; a message and a
 	// request must fit.
-	maxPayload = 4 << 20
+	maxPayload = namespace.MaxPacket
 )
 
 // options makes those of the embedded server. life is unique: of two servers with

@@ -52,6 +52,15 @@ const (
 	LiveAge     = 10 * time.Second
 )
 
+// Between nodes a message is one packet, and it is one in a store. What is larger
+// neither crosses nor is kept, and holds up what is behind it until it counts as lost.
+const (
+	MaxPacket = 4 << 20
+	// MaxShared is the payload that always fits: names, a plugin's filter and what an
+	// answer or a batch says beside it take a few KiB.
+	MaxShared = MaxPacket - 64<<10
+)
+
 // Defaults are what a zero field means.
 var Defaults = Options{
 	Entries: 1000,
