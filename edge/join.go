@@ -41,7 +41,7 @@ func openJoin(o Options, metrics prometheus.Registerer, spaces map[string]namesp
 	table := namespace.NewTable(spaces)
 	mc.History = func(channel string) bool { return table.For(channel).History }
 	mc.Status = j.status
-	mc.OnNote = j.noted
+	mc.OnNote, mc.OnSecret = j.noted, j.confided
 	mc.Serve = func(ctx context.Context, request []byte) ([]byte, error) {
 		if out, ok, err := r.serve(request); ok {
 			return out, err
@@ -116,7 +116,7 @@ func (j *join) configure(c *relay.Config) {
 const (
 	topicControl  = "control"
 	topicPresence = "presence"
-	topicRegional = "regional"
+	topicRegional = "regional" // only ever confided
 )
 
 // notes is the bus of what all nodes hold a part of.
@@ -138,15 +138,22 @@ func (j *join) noted(from mesh.Member, topic string, body []byte) {
 		err = j.control.Receive(from.Region, from.Node, from.Origin, body)
 	case topicPresence:
 		err = j.relay.Presence().Receive(from.Region, from.Origin, body)
-	case topicRegional:
-		if j.shared != nil {
-			err = j.shared.noted(from, body)
-		}
 	default:
 		if j.keep != nil {
 			j.keep.OnNote(from, j.region, topic, body)
 		}
 	}
+	j.unread(from, topic, err)
+}
+
+// confided hands on what another node of the region said to this one alone.
+func (j *join) confided(from mesh.Member, topic string, body []byte) {
+	if topic == topicRegional && j.shared != nil {
+		j.unread(from, topic, j.shared.store.Receive(from.Region, from.Node, from.Origin, body))
+	}
+}
+
+func (j *join) unread(from mesh.Member, topic string, err error) {
 	if err != nil {
 		j.log.Debug("a note that cannot be read", "region", from.Region, "node", from.Node, "topic", topic, "err", err)
 	}

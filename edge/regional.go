@@ -19,7 +19,8 @@ import (
 const kindTicket = "ticket"
 
 // regional is what the nodes of one region share, and nobody else may have: it goes
-// over their routes alone, and is on no disk. A node that is alone has its own.
+// from one to the other sealed, for links would bring it to any region that asks for
+// it, and is on no disk. A node that is alone has its own.
 type regional struct {
 	store  *control.Store
 	mesh   *mesh.Mesh // nil: alone
@@ -56,13 +57,13 @@ type fellows struct{ *regional }
 func (f fellows) Note(body []byte) bool {
 	ok := true
 	for _, m := range f.others() {
-		ok = f.mesh.NoteTo(m.Origin, topicRegional, body) && ok
+		ok = f.mesh.Confide(m.Origin, topicRegional, body) && ok
 	}
 	return ok
 }
 
 func (f fellows) NoteTo(node position.Origin, body []byte) bool {
-	return f.mesh.NoteTo(node, topicRegional, body)
+	return f.mesh.Confide(node, topicRegional, body)
 }
 
 // others are the nodes of the region that are heard.
@@ -81,14 +82,6 @@ func (r *regional) rank() (n time.Duration) {
 		}
 	}
 	return n
-}
-
-// noted hears of the other nodes of the region, and of no other.
-func (r *regional) noted(from mesh.Member, body []byte) error {
-	if from.Region != r.region {
-		return fmt.Errorf("what is for region %s comes from %s", r.region, from.Region)
-	}
-	return r.store.Receive(from.Region, from.Node, from.Origin, body)
 }
 
 // tickets makes the key of the hour if it is due, and returns it with all others

@@ -25,6 +25,7 @@ import (
 //	announce = JSON
 //	request  = id | milliseconds | body         response = id | status u8 | body
 //	note     = topic | body
+//	secret   = nonce 12 | sealed (to | n u64 | topic | body)    with the packet's head
 //
 // A receiver that does not know a version or a kind drops the packet and counts it.
 const version = 1
@@ -40,7 +41,8 @@ const (
 	kindAnnounce kind = 6 // who is there, twice a second
 	kindRequest  kind = 7 // Forward
 	kindResponse kind = 8
-	kindNote     kind = 9 // Note
+	kindNote     kind = 9  // Note
+	kindSecret   kind = 10 // Confide
 )
 
 const headerLen = 10

@@ -40,6 +40,9 @@ type Config struct {
 	Serve func(ctx context.Context, request []byte) ([]byte, error)
 	// OnNote takes in what another node gave to Note. It must not wait. Nil: ignored.
 	OnNote func(from Member, topic string, body []byte)
+	// OnSecret takes in what another node of this region gave to Confide. It must not
+	// wait. Nil: ignored.
+	OnSecret func(from Member, topic string, body []byte)
 
 	Clock  func() time.Time // the wall clock that others see; nil: time.Now
 	Logger *slog.Logger     // nil: silent

@@ -13,7 +13,7 @@
 //	x.<region>.h.<shard>      messages of channels with history
 //	x.<region>.e.<shard>      messages of channels without
 //	x.<region>.c.all          to every node: marks, seals, fetches, announcements, notes
-//	x.<region>.c.to.<origin>  to one node: fetches, answers, requests, responses
+//	x.<region>.c.to.<origin>  to one node: fetches, answers, requests, responses, secrets
 //
 // Invariants:
 //   - A Mesh is a node.Bus whose methods append to a bounded queue and return:
@@ -23,4 +23,6 @@
 //     connection, one link, one subscription channel, one goroutine at the end.
 //   - A message whose subject names another region than its origin belongs to is
 //     dropped and counted.
+//   - What is a region's alone is sealed: subjects keep no secrets, for a region hears
+//     what it subscribes to, and one that accepts links says what it likes by them.
 package mesh

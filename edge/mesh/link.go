@@ -37,6 +37,7 @@ type Stats struct {
 	Repeated   uint64 // messages that came more than once
 	Malformed  uint64 // packets that cannot be read
 	Versions   uint64 // packets of a version or kind not known here
+	Forged     uint64 // packets that are not from whom they say
 	Fetches    uint64 // repairs that others asked for
 	Repaired   uint64 // messages that repairs brought
 	Refused    uint64 // links that were not let in, here or there
@@ -46,7 +47,7 @@ type Stats struct {
 }
 
 type counters struct {
-	sent, received, foreign, repeated, malformed, versions, fetches, repaired, refused, recreated atomic.Uint64
+	sent, received, foreign, repeated, malformed, versions, forged, fetches, repaired, refused, recreated atomic.Uint64
 }
 
 // Stats returns what was counted.
@@ -54,7 +55,7 @@ func (m *Mesh) Stats() Stats {
 	c := &m.counts
 	return Stats{
 		Sent: c.sent.Load(), Received: c.received.Load(), DroppedOut: m.out.dropped.Load(), DroppedIn: m.in.dropped.Load() + m.interest.lost(),
-		Foreign: c.foreign.Load(), Repeated: c.repeated.Load(), Malformed: c.malformed.Load(), Versions: c.versions.Load(),
+		Foreign: c.foreign.Load(), Repeated: c.repeated.Load(), Malformed: c.malformed.Load(), Versions: c.versions.Load(), Forged: c.forged.Load(),
 		Fetches: c.fetches.Load(), Repaired: c.repaired.Load(), Refused: c.refused.Load(),
 		Slow:      m.server.NumSlowConsumersLeafs() + m.server.NumSlowConsumersRoutes() + m.server.NumSlowConsumersClients(),
 		Recreated: c.recreated.Load(), Shards: m.interest.attached(),

@@ -52,6 +52,7 @@ type Mesh struct {
 	counts  counters
 
 	marks   marker                      // guarded by out.mu
+	secrets secrets                     // see there
 	members members                     // has its own lock
 	asking  requests                    // has its own lock
 	serving chan struct{}               // a place per request that is served
@@ -88,6 +89,7 @@ func New(cfg Config) (*Mesh, error) {
 	}
 	m.current.Store(&[]position.Origin{})
 	m.members.init(cfg.Region, cfg.Node, &m.current)
+	m.secrets.heard = make(map[position.Origin]uint64)
 	m.asking.init()
 	m.repairs.init()
 	if m.localKey, err = local.PublicKey(); err != nil {

@@ -50,6 +50,7 @@ func (c collector) Collect(to chan<- prometheus.Metric) {
 	count(droppedDesc, s.Foreign, "foreign")
 	count(droppedDesc, s.Malformed, "malformed")
 	count(droppedDesc, s.Versions, "version")
+	count(droppedDesc, s.Forged, "forged")
 	count(repeatedDesc, s.Repeated)
 	count(fetchesDesc, s.Fetches)
 	count(repairedDesc, s.Repaired)

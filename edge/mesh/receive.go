@@ -131,6 +131,8 @@ func (m *Mesh) take(ctx context.Context, r Receiver, msg *nats.Msg, work *sync.W
 		return m.asking.answered(body)
 	case kindNote:
 		return m.note(from, body)
+	case kindSecret:
+		return m.secret(region, from, msg.Data)
 	default:
 		return errVersion
 	}

@@ -146,14 +146,20 @@ func (m *Mesh) reportVersions(r *report, members []Member) {
 const (
 	CodeVersion   = "mesh_version"   // of a version or kind that is not known here
 	CodeMalformed = "mesh_malformed" // that cannot be read
+	CodeForged    = "mesh_forged"    // that are not from whom they say
 )
 
 // unread counts a packet that cannot be read and says, now and then, where such
 // come from. Called by receive.
 func (m *Mesh) unread(msg *nats.Msg, err error) {
 	code, counter := CodeMalformed, &m.counts.malformed
-	if errors.Is(err, errVersion) {
+	what := "packets that cannot be read are dropped; do all nodes run versions that go together?"
+	switch {
+	case errors.Is(err, errVersion):
 		code, counter = CodeVersion, &m.counts.versions
+	case errors.Is(err, errForged):
+		code, counter = CodeForged, &m.counts.forged
+		what = "packets that are not from whom they say are dropped; do all nodes of this region have one key? Else a region speaks for another"
 	}
 	counter.Add(1)
 	region, _, _ := split(msg.Subject)
@@ -165,6 +171,6 @@ func (m *Mesh) unread(msg *nats.Msg, err error) {
 		clear(m.unreadTold)
 	}
 	m.unreadTold[key] = now
-	m.cfg.Logger.Warn("mesh: packets that cannot be read are dropped; do all nodes run versions that go together?",
+	m.cfg.Logger.Warn("mesh: "+what,
 		"code", code, "region", region, "ours", version, "head", fmt.Sprintf("%x", msg.Data[:min(2, len(msg.Data))]), "err", err)
 }
