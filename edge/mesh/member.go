@@ -163,6 +163,9 @@ func (m *Mesh) meet(r Receiver, region string, from position.Origin, body []byte
 		if err != nil {
 			return fmt.Errorf("announcement: %w", err)
 		}
+		if s := m.sources[o]; s != nil && s.region != region {
+			return errForged // another region's node is none of its former lives
+		}
 		origins = append(origins, o)
 	}
 	if !a.Leaving {
@@ -316,6 +319,14 @@ func (ms *members) find(o position.Origin) (Member, bool) {
 	c := m.Member
 	c.Up = m.up(now)
 	return c, true
+}
+
+// same reports whether two origins are, or were, one node.
+func (ms *members) same(a, b position.Origin) bool {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	m := ms.byOrigin[a]
+	return m != nil && m == ms.byOrigin[b]
 }
 
 // lastHeard is when any node of a region was heard.

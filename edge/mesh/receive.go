@@ -115,6 +115,9 @@ func (m *Mesh) take(ctx context.Context, r Receiver, msg *nats.Msg, work *sync.W
 		if err != nil {
 			return err
 		}
+		// Only the origin itself knows what is gone for good.
+		a.Authoritative = a.Authoritative && from == a.Origin
+		a.Foreign = from != a.Origin && !m.members.same(from, a.Origin)
 		m.counts.repaired.Add(uint64(len(a.Messages)))
 		r.OnAnswer(a)
 	case kindSealed:

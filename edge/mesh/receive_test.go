@@ -13,6 +13,7 @@ import (
 	"github.com/chappe-relay/chappe/relay/log"
 	"github.com/chappe-relay/chappe/relay/node"
 	"github.com/chappe-relay/chappe/relay/position"
+	"github.com/chappe-relay/chappe/relay/wire"
 )
 
 // heard notes what a node is told.
@@ -80,4 +81,36 @@ func testSignsOfLife(t *testing.T) {
 	time.Sleep(memberSilence)
 	take(append(putHeader(nil, kindAnnounce, 8), body...))
 	h.expect(t, "heard 8", "sealed 7")
+}
+
+// A node may not say what another says: that something of it is lost, or that it said
+// something, while it speaks for itself. Nor that it was another region's node before.
+func TestOnlyTheOriginAnswersForItself(t *testing.T) {
+	ps := regions(t, regionKeys{}, []string{"ap", "eu", "us"}, direct)
+	ap, eu, us := ps[0], ps[1], ps[2]
+	for _, p := range ps {
+		p.follow("one.x")
+	}
+	ap.publish("one.x", "first")
+	check(t, eu, "one.x", 1)
+	repaired := eu.mesh.Stats().Repaired
+	origin, shard := ap.mesh.self(), position.Shard("one.x")
+	forged := log.Message{Msg: wire.Msg{Channel: "one.x", Data: []byte("forged")}, Shard: shard, SSeq: 2}
+	forged.Stamp = position.Stamp{Origin: origin, Tick: eu.read("one.x")[0].Stamp.Tick + 2, Seq: 2}
+	us.mesh.Answer(node.Answer{To: eu.mesh.self(), Origin: origin, Shard: shard, Messages: []log.Message{forged}})
+	us.mesh.Answer(node.Answer{To: eu.mesh.self(), Origin: origin, Shard: shard, Authoritative: true, Floor: 1000, FloorTick: forged.Stamp.Tick + 1e6, Messages: []log.Message{forged}})
+	body, err := json.Marshal(announcement{Node: "n0", Sent: time.Now().UnixMicro(), Former: []string{origin.String()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	us.mesh.post(sendTo, eu.mesh.self(), kindAnnounce, func(b []byte) []byte { return append(b, body...) })
+	eventually(t, "all has come", func() bool { return eu.mesh.Stats().Repaired == repaired+2 && eu.mesh.Stats().Forged == 1 })
+	ap.publish("one.x", "second")
+	check(t, eu, "one.x", 2)
+	if got := eu.read("one.x")[1]; string(got.Data) != "second" {
+		t.Errorf("eu has %s", got.Data)
+	}
+	if es := eu.events(); len(es) > 0 {
+		t.Errorf("told %+v", es)
+	}
 }

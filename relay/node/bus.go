@@ -48,6 +48,7 @@ type Answer struct {
 	Origin        position.Origin
 	Shard         uint8
 	Authoritative bool
+	Foreign       bool   // another node than the origin's gives it: taken where all were asked
 	Floor         uint64 // last sseq that is no longer kept
 	FloorTick     uint64 // its tick
 	Messages      []log.Message

@@ -44,6 +44,7 @@ type stream struct {
 	hold     map[uint64]log.Message // beyond a hole, or before the start
 	since    uint64                 // when the hole before hold was noticed; 0: none
 	asked    uint64                 // when the last fetch went out
+	all      uint64                 // when the last one to all nodes did; 0: none
 	lost     uint64                 // tick up to which something was lost for good here
 	muted    uint64                 // tick up to which all that was not here was told as lost: it is not given when it comes
 	begun    uint64                 // when its origin was first asked where it begins
@@ -360,6 +361,22 @@ func (n *Node) askLocked(o *origin, shard uint8, st *stream, now uint64) {
 		return
 	}
 	st.asked = now
-	silent := o.closed || o.dying != 0 || st.torn != nil || n.silentLocked(o, now)
-	n.cfg.Bus.Ask(Fetch{From: n.self, Origin: o.id, Shard: shard, After: st.head, All: silent})
+	if o.closed || o.dying != 0 || st.torn != nil || n.silentLocked(o, now) {
+		n.askAllLocked(o, shard, st, now)
+		return
+	}
+	n.cfg.Bus.Ask(Fetch{From: n.self, Origin: o.id, Shard: shard, After: st.head})
+}
+
+// askAllLocked asks all nodes for what follows a stream's head.
+func (n *Node) askAllLocked(o *origin, shard uint8, st *stream, now uint64) {
+	st.all = now
+	n.cfg.Bus.Ask(Fetch{From: n.self, Origin: o.id, Shard: shard, After: st.head, All: true})
+}
+
+// opensLocked reports whether others may say now what a stream's origin said: all
+// were asked, no longer ago than a hole may wait. Else a node that is not asked could
+// put words into the mouth of one that lives.
+func (n *Node) opensLocked(st *stream, shard uint8) bool {
+	return st.all != 0 && n.nowLocked() <= st.all+n.patience(shard)
 }

@@ -59,7 +59,10 @@ func (n *Node) OnAnswer(a Answer) {
 		return
 	}
 	st := o.stream(a.Shard)
-	if a.Authoritative {
+	if a.Foreign && !n.opensLocked(st, a.Shard) {
+		return
+	}
+	if a.Authoritative && !a.Foreign {
 		if n.hearLocked(a.Origin) == nil {
 			return
 		}
@@ -150,7 +153,7 @@ func (n *Node) warmLocked(o *origin, now uint64) {
 	o.cold--
 	o.warmed = now
 	for shard := range n.followed {
-		n.cfg.Bus.Ask(Fetch{From: n.self, Origin: o.id, Shard: shard, After: o.stream(shard).head, All: true})
+		n.askAllLocked(o, shard, o.stream(shard), now)
 	}
 }
 
@@ -195,8 +198,7 @@ func (n *Node) buryLocked(o *origin, now uint64) {
 	if o.dying == 0 {
 		o.dying = now
 		for shard := range n.followed {
-			st := o.stream(shard)
-			n.cfg.Bus.Ask(Fetch{From: n.self, Origin: o.id, Shard: shard, After: st.head, All: true})
+			n.askAllLocked(o, shard, o.stream(shard), now)
 		}
 		return
 	}

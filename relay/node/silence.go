@@ -46,7 +46,7 @@ func (n *Node) againLocked(o *origin, shard uint8, st *stream, now uint64) {
 	} else if now >= st.asked+uint64(n.cfg.Silence.Microseconds()) {
 		st.cold--
 		st.asked = now
-		n.cfg.Bus.Ask(Fetch{From: n.self, Origin: o.id, Shard: shard, After: st.head, All: true})
+		n.askAllLocked(o, shard, st, now)
 	}
 }
 

@@ -181,3 +181,29 @@ func TestALongSilentOriginIsAskedForRarely(t *testing.T) {
 		t.Errorf("asked %d times in 2 s, later %d in a minute", early, len(w.asked))
 	}
 }
+
+// What others say that an origin said is taken when all were asked, and not from who
+// was not.
+func TestOthersAnswerWhenAsked(t *testing.T) {
+	c := &clock{now: 1e15}
+	n := newNode(c, Config{Bus: &wires{}, Grace: time.Hour, Window: time.Hour})
+	n.OnMark(Mark{Origin: 7, Tick: 1e15})
+	n.Peek("a.b", false)
+	n.OnAnswer(Answer{To: n.Self(), Origin: 7, Shard: shardA, Authoritative: true, Messages: []log.Message{from(7, 1, 1e15-50, "")}})
+	theirs := Answer{To: n.Self(), Origin: 7, Shard: shardA, Foreign: true, Messages: []log.Message{from(7, 2, 1e15-40, "")}}
+	n.OnAnswer(theirs)
+	floor := theirs
+	floor.Authoritative, floor.Floor, floor.FloorTick = true, 9, 1e15-30
+	n.OnAnswer(floor)
+	if got := len(entries(n)); got != 1 {
+		t.Errorf("%d entries while the origin speaks for itself", got)
+	}
+	n.OnMessage(from(7, 4, 1e15-20, "")) // 2 and 3 are missing
+	c.pass(n, 5*time.Second)             // and it is silent
+	floor.Messages = nil
+	n.OnAnswer(floor)
+	n.OnAnswer(theirs)
+	if got := len(entries(n)); got != 2 {
+		t.Errorf("%d entries when all were asked", got)
+	}
+}

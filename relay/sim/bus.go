@@ -115,6 +115,7 @@ func (r *relay) Answer(a node.Answer) {
 	if bend := r.w.bend.answer; bend != nil {
 		bend(&a)
 	}
+	a.Foreign = !r.self(a.Origin)
 	if n := len(a.Messages); n > 1 && r.w.rand.IntN(2) == 0 {
 		a.Messages = a.Messages[:1+r.w.rand.IntN(n)]
 	}
