@@ -69,13 +69,14 @@ type echo struct {
 type members struct {
 	region, node string
 	selves       *atomic.Pointer[[]position.Origin] // this node's origins
+	trusted      *atomic.Pointer[map[string]bool]   // regions, this node's among them
 	began        time.Time
 
 	mu       sync.Mutex
 	byName   map[string]*member // region.node
 	byOrigin map[position.Origin]*member
 	self     Status
-	twins    map[position.Origin]*twin
+	twins    map[sighting]*twin
 	verdicts []verdict
 }
 
@@ -91,11 +92,11 @@ type member struct {
 	claim   *claim // nil: nobody else wants its name
 }
 
-func (ms *members) init(region, node string, selves *atomic.Pointer[[]position.Origin]) {
-	ms.region, ms.node, ms.selves, ms.began = region, node, selves, time.Now()
+func (ms *members) init(region, node string, selves *atomic.Pointer[[]position.Origin], trusted *atomic.Pointer[map[string]bool]) {
+	ms.region, ms.node, ms.selves, ms.trusted, ms.began = region, node, selves, trusted, time.Now()
 	ms.byName = make(map[string]*member)
 	ms.byOrigin = make(map[position.Origin]*member)
-	ms.twins = make(map[position.Origin]*twin)
+	ms.twins = make(map[sighting]*twin)
 }
 
 // announce tells the others who we are.
@@ -196,7 +197,7 @@ func (ms *members) heard(region string, origins []position.Origin, a *announceme
 	defer ms.mu.Unlock()
 	name, own := region+"."+a.Node, ms.region+"."+ms.node
 	if name == own {
-		ms.namesakeLocked(origins[0], a.Sent, time.Duration(a.Up)*time.Microsecond, 0, now)
+		ms.namesakeLocked(sighting{origins[0], ""}, a.Sent, time.Duration(a.Up)*time.Microsecond, 0, now)
 		return false, 0
 	}
 	m := ms.byName[name]
@@ -230,7 +231,7 @@ func (ms *members) heard(region string, origins []position.Origin, a *announceme
 			continue
 		}
 		if o, err := position.ParseOrigin(e.Of); err == nil && !ms.isSelf(o) {
-			ms.namesakeLocked(o, e.Sent, time.Duration(e.Up)*time.Microsecond, time.Duration(e.Held)*time.Microsecond, now)
+			ms.namesakeLocked(sighting{o, region}, e.Sent, time.Duration(e.Up)*time.Microsecond, time.Duration(e.Held)*time.Microsecond, now)
 			continue
 		}
 		m.RTT, m.Offset = m.clock.sample(e, a.Sent, wall)

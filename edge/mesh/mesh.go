@@ -88,7 +88,7 @@ func New(cfg Config) (*Mesh, error) {
 		sources: make(map[position.Origin]*source), watch: make(map[string]*watched), unreadTold: make(map[string]time.Time),
 	}
 	m.current.Store(&[]position.Origin{})
-	m.members.init(cfg.Region, cfg.Node, &m.current)
+	m.members.init(cfg.Region, cfg.Node, &m.current, &m.trusted)
 	m.secrets.heard = make(map[position.Origin]uint64)
 	m.asking.init()
 	m.repairs.init()

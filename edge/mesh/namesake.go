@@ -11,7 +11,9 @@ import (
 // Two nodes of one region that have one name would take turns at being it: each
 // word of the one would be the other's death to whoever hears both. So a name is
 // its holder's while that is heard; both are told of each other, and the later one
-// ends. Which that is their ages say, for clocks may differ.
+// ends. Which that is their ages say, for clocks may differ. Nodes that do not hear
+// each other are told by others; of three regions or more one alone is not believed,
+// or it could end all nodes of the others.
 
 // CodeTwin is of log lines about two nodes with one name, for alerts.
 const CodeTwin = "mesh_twin"
@@ -48,7 +50,7 @@ const (
 	// turnsSaid is after how many turns of two a third is sure. It is before the
 	// later of them ends.
 	turnsSaid = 2
-	// maxTwins bounds what others can make us remember.
+	// maxTwins bounds what one region can make us remember.
 	maxTwins = 16
 )
 
@@ -79,12 +81,21 @@ func (m *member) refusesLocked(origin position.Origin, a *announcement, now time
 	return false
 }
 
-// twin is another living node that has our name. Guarded by members.mu.
+// sighting is by whom another node of our name is seen.
+type sighting struct {
+	origin position.Origin
+	by     string // the region whose nodes echo it; "": we hear it ourselves
+}
+
+// twin is another living node that has our name, as one region sees it. Guarded by
+// members.mu.
 type twin struct {
 	sent  int64 // the newest of its announcements that we know of
 	times int
 	first time.Time
 	began time.Time // when it began, at the latest: what came without delay says it best
+	heard time.Time
+	end   bool // by this we are the later one
 	told  bool
 }
 
@@ -96,18 +107,19 @@ type verdict struct {
 
 // namesakeLocked takes in that a node of our name and another origin said something
 // a while ago, when it was up for so long.
-func (ms *members) namesakeLocked(o position.Origin, sent int64, up, ago time.Duration, now time.Time) {
+func (ms *members) namesakeLocked(s sighting, sent int64, up, ago time.Duration, now time.Time) {
+	o := s.origin
 	if ms.isSelf(o) || now.Add(-ago).Before(ms.began) {
 		return // ourselves, now or in an earlier life
 	}
-	t := ms.twins[o]
+	t := ms.twins[s]
 	began := now.Add(-ago - up)
 	if t == nil {
-		if len(ms.twins) >= maxTwins {
+		if ms.twinsLocked(func(other sighting, _ *twin) bool { return other.by == s.by }) >= maxTwins {
 			return
 		}
 		t = &twin{first: now, began: began}
-		ms.twins[o] = t
+		ms.twins[s] = t
 	}
 	if began.Before(t.began) {
 		t.began = began
@@ -115,17 +127,37 @@ func (ms *members) namesakeLocked(o position.Origin, sent int64, up, ago time.Du
 	if sent <= t.sent {
 		return
 	}
-	t.sent = sent
+	t.sent, t.heard = sent, now
 	known := now.Sub(t.first)
 	if t.times++; t.times < convinced || known < convincedOver {
 		return
 	}
 	later := ms.began.Sub(t.began)
-	end := later >= apartAges && known >= endAfter || later.Abs() < closeAges && known >= closeAges && (*ms.selves.Load())[0] > o
-	if end || !t.told {
+	t.end = later >= apartAges && known >= endAfter || later.Abs() < closeAges && known >= closeAges && (*ms.selves.Load())[0] > o
+	end := t.end && (s.by == "" || ms.agreeLocked(o, now))
+	told := ms.twinsLocked(func(other sighting, t *twin) bool { return other.origin == o && t.told }) > 0
+	if end || !told {
 		t.told = true
 		ms.verdicts = append(ms.verdicts, verdict{o, end})
 	}
+}
+
+// agreeLocked reports whether as many regions as must be say now that a node has our
+// name, and had it before: two, where there are two others.
+func (ms *members) agreeLocked(o position.Origin, now time.Time) bool {
+	others := len(*ms.trusted.Load()) - 1
+	return ms.twinsLocked(func(other sighting, t *twin) bool {
+		return other.origin == o && t.end && now.Sub(t.heard) < memberSilence
+	}) >= min(max(others, 1), 2)
+}
+
+func (ms *members) twinsLocked(are func(sighting, *twin) bool) (n int) {
+	for s, t := range ms.twins {
+		if are(s, t) {
+			n++
+		}
+	}
+	return n
 }
 
 func (ms *members) isSelf(o position.Origin) bool { return slices.Contains(*ms.selves.Load(), o) }

@@ -67,8 +67,10 @@ func heardAt(ms *members, node string, o position.Origin, at, up time.Duration, 
 func newMembers(self position.Origin) *members {
 	var selves atomic.Pointer[[]position.Origin]
 	selves.Store(&[]position.Origin{self})
+	var trusted atomic.Pointer[map[string]bool]
+	trusted.Store(&map[string]bool{"ap": true, "eu": true})
 	ms := &members{}
-	ms.init("ap", "n0", &selves)
+	ms.init("ap", "n0", &selves, &trusted)
 	return ms
 }
 
@@ -170,5 +172,45 @@ func TestFormerLifeIsNoTwin(t *testing.T) {
 	}
 	if len(m.twins) > maxTwins {
 		t.Errorf("%d are remembered", len(m.twins))
+	}
+}
+
+// Where there are two other regions one of them cannot end a node: not by what it
+// makes up, alone, and not by filling what is remembered.
+func TestOneRegionEndsNobody(t *testing.T) {
+	const ms = time.Millisecond
+	m := newMembers(1)
+	m.trusted.Store(&map[string]bool{"ap": true, "eu": true, "us": true})
+	word := func(region, of string, at time.Duration) {
+		e := echo{To: "ap.n0", Of: of, Sent: at.Microseconds(), Up: time.Hour.Microseconds(), Held: (50 * ms).Microseconds()}
+		a := &announcement{Node: "n0", Sent: at.Microseconds(), Up: time.Hour.Microseconds(), Echo: []echo{e}}
+		m.heard(region, []position.Origin{position.Origin(len(region) + int(region[0]))}, a, m.began.Add(at), 0)
+	}
+	nine := position.Origin(9).String()
+	for o := range position.Origin(2 * maxTwins) {
+		word("us", (o + 100).String(), 50*ms)
+	}
+	at := 100 * ms
+	for ; at < 60_000*ms; at += 500 * ms {
+		word("us", position.Origin(100).String(), at)
+	}
+	if v := m.verdicts; len(v) != 1 || v[0] != (verdict{100, false}) {
+		t.Fatalf("by one region: %+v", v)
+	}
+	m.verdicts = nil
+	m.twins = make(map[sighting]*twin)
+	for until := at + 10_000*ms; at < until; at += 500 * ms { // it has gone when the other says so
+		word("us", nine, at)
+	}
+	for until := at + memberSilence + 10_000*ms; at < until; at += 500 * ms {
+		word("eu", nine, at)
+	}
+	if v := m.verdicts; len(v) != 1 || v[0].end {
+		t.Fatalf("by one after the other: %+v", v)
+	}
+	word("us", nine, at)
+	word("eu", nine, at+1)
+	if v := m.verdicts; !v[len(v)-1].end {
+		t.Errorf("by two: %+v", v)
 	}
 }

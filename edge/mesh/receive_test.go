@@ -45,7 +45,7 @@ func testSignsOfLife(t *testing.T) {
 	m := &Mesh{cfg: cfg, out: newOutbox(cfg.Outbox), hurry: make(chan struct{}, 1), sources: make(map[position.Origin]*source)}
 	m.current.Store(&[]position.Origin{1})
 	m.trusted.Store(&map[string]bool{"ap": true, "eu": true})
-	m.members.init(cfg.Region, cfg.Node, &m.current)
+	m.members.init(cfg.Region, cfg.Node, &m.current, &m.trusted)
 	h := &heard{}
 	var work sync.WaitGroup
 	take := func(packet []byte) {
