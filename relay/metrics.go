@@ -114,6 +114,8 @@ func (m *metrics) watch(r *Relay) {
 			func() float64 { return float64(r.presence.Counts().Others) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "chappe_presence_repairs_total", Help: "Times that another node's presence differed from what it had told, and was asked for."},
 			func() float64 { return float64(r.presence.Counts().Asked) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "chappe_presence_refused_total", Help: "Presence entries of other nodes that were refused: one node has at most 1,048,576."},
+			func() float64 { return float64(r.presence.Counts().Refused) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "chappe_load", Help: "Load of the node, 0 to 1: the worst of its parts."},
 			func() float64 { return r.Load().Value }),
 		buildInfo(r.cfg.Region))

@@ -129,7 +129,13 @@ func (k *checker) client() {
 	}
 }
 
+// maxURL is what other nodes take.
+const maxURL = 2 << 10
+
 func (k *checker) url(path, raw string) {
+	if len(raw) > maxURL {
+		k.fault(path, "is %d bytes long; at most %d are told to other nodes", len(raw), maxURL)
+	}
 	u, err := url.Parse(raw)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		k.fault(path, "want a URL such as https://relay.example, not %q", raw)

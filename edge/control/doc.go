@@ -60,6 +60,10 @@ const (
 	maxKinds = 16
 	maxKind  = 100_000 // records of one
 	maxAhead = 60 * time.Second
+	// maxCount is by how much the version of another node's record may be more than
+	// the milliseconds of now: it is a count, or a time within a few years. As the
+	// bound rises with time, nobody can make a record that has no next version.
+	maxCount = 10 * 366 * 24 * time.Hour
 
 	rootEvery   = time.Second            // a change whose note was lost is found within it
 	answerEvery = 500 * time.Millisecond // to one node
@@ -67,4 +71,5 @@ const (
 	retryEvery  = 5 * time.Second        // after a save that failed
 	maxNote     = 128 << 10              // bytes of one note, about
 	maxNotes    = 8                      // in answer to one
+	maxGiven    = 4 << 20                // bytes of records in answer to one, about
 )

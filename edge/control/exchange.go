@@ -85,21 +85,24 @@ func (s *Store) sendLocked(to position.Origin, n *note) {
 	}
 }
 
-// tellLocked sends records, in notes of a bounded size. to nil: to all nodes.
+// tellLocked sends records, in notes of a bounded size. to nil: to all nodes; else
+// as many as one answer has room for, and the next round brings the rest.
 func (s *Store) tellLocked(all []*Record, to *peer) {
 	var node position.Origin
 	if to != nil {
 		node = to.origin
-		s.counts.Sent += uint64(len(all))
 	}
-	for len(all) > 0 {
+	for total := 0; len(all) > 0 && (to == nil || total < maxGiven); {
 		n, size := 0, 0
 		for n < len(all) && (n == 0 || size < maxNote) {
 			size += len(all[n].Value) + len(all[n].Key) + 100
 			n++
 		}
 		s.sendLocked(node, &note{Records: all[:n]})
-		all = all[n:]
+		if to != nil {
+			s.counts.Sent += uint64(n)
+		}
+		all, total = all[n:], total+size
 	}
 }
 
@@ -135,10 +138,13 @@ func (s *Store) Receive(region, name string, origin position.Origin, body []byte
 		s.missingLocked(p, n.Heads)
 	case n.Want != nil:
 		var all []*Record
-		for _, name := range n.Want[:min(len(n.Want), maxKind)] {
-			if r := s.records[number(name)]; r != nil {
+		asked := make(map[uint64]bool)
+		for _, text := range n.Want[:min(len(n.Want), maxKind)] {
+			name := number(text)
+			if r := s.records[name]; r != nil && !asked[name] {
 				all = append(all, r)
 			}
+			asked[name] = true
 		}
 		s.tellLocked(all, p)
 	case n.Records != nil:
@@ -216,6 +222,9 @@ func (s *Store) missingLocked(p *peer, theirs map[string][]head) {
 	for _, heads := range theirs {
 		for _, h := range heads {
 			name := number(h.Name)
+			if listed[name] {
+				continue
+			}
 			listed[name] = true
 			r := s.records[name]
 			switch {
@@ -246,7 +255,7 @@ func (s *Store) missingLocked(p *peer, theirs map[string][]head) {
 // takeLocked merges records, and returns those that stand.
 func (s *Store) takeLocked(all []*Record, region string, now time.Time) (taken []Record) {
 	for _, r := range all {
-		if r == nil || !r.valid() {
+		if r == nil || !r.valid() || r.Version > uint64(now.Add(maxCount).UnixMilli()) {
 			s.counts.Refused++
 			continue
 		}

@@ -3,6 +3,7 @@ package control
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -421,6 +422,95 @@ func TestArtifact(t *testing.T) {
 	for _, q := range []string{"artifact x", `artifact {"offset":-1}`, `artifact {"offset":1000000}`} {
 		if _, _, err := ServeArtifact([]byte(q), nodes[3]); err == nil {
 			t.Errorf("%s is answered", q)
+		}
+	}
+}
+
+// What a note asks for it gets once, and no more of than one answer has room for,
+// whatever it repeats.
+func TestAnswersAreBounded(t *testing.T) {
+	w := newWorld(t, 1, 1)
+	a := w.nodes[0]
+	value := `"` + strings.Repeat("v", 60_000) + `"`
+	var names []string
+	for i := range 200 {
+		r := &Record{Kind: "binding", Key: fmt.Sprint("k", i), Version: 1, Writer: "r.n1", Value: json.RawMessage(value)}
+		a.store.takeLocked([]*Record{r}, "r", w.now)
+		names = append(names, hex(r.name()))
+	}
+	spy := &answers{}
+	a.store.cfg.Bus = spy
+	ask := func(n note) (records, bytes int) {
+		t.Helper()
+		body, err := json.Marshal(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		*spy = answers{}
+		if err := a.store.Receive("r", "n1", 2, body); err != nil {
+			t.Fatal(err)
+		}
+		return spy.records, spy.bytes
+	}
+	var again []string
+	var heads []head
+	for range 1000 {
+		again, heads = append(again, names[7]), append(heads, head{Name: names[7]})
+	}
+	if n, _ := ask(note{Want: again}); n != 1 {
+		t.Errorf("%d records for one name", n)
+	}
+	if _, bytes := ask(note{Want: names}); bytes < maxGiven || bytes > maxGiven+2*maxNote {
+		t.Errorf("%d bytes", bytes)
+	}
+	bucket := fmt.Sprint(number(names[7]) % buckets)
+	if n, _ := ask(note{Heads: map[string][]head{bucket: heads}}); n == 0 || n > 100 {
+		t.Errorf("%d records for one bucket", n)
+	}
+	all := make(map[string][]head)
+	for i := range buckets {
+		all[fmt.Sprint(i)] = []head{}
+	}
+	if _, bytes := ask(note{Heads: all}); bytes < maxGiven || bytes > maxGiven+2*maxNote {
+		t.Errorf("%d bytes of all", bytes)
+	}
+}
+
+// answers counts what a store sends.
+type answers struct{ records, bytes int }
+
+func (a *answers) Note([]byte) bool { return true }
+func (a *answers) NoteTo(_ position.Origin, body []byte) bool {
+	var n note
+	if json.Unmarshal(body, &n) == nil {
+		a.records += len(n.Records)
+		a.bytes += len(body)
+	}
+	return true
+}
+
+// Nobody can make a record that has no next version.
+func TestVersionsLeaveRoom(t *testing.T) {
+	w := newWorld(t, 2, 1)
+	a := w.nodes[0]
+	a.put("binding", "k", "v1")
+	limit := uint64(w.now.Add(maxCount).UnixMilli())
+	for _, version := range []uint64{1<<64 - 1, limit + 1} {
+		r := &Record{Kind: "binding", Key: "k", Version: version, Writer: "evil"}
+		if a.store.takeLocked([]*Record{r}, "r", w.now); a.get("binding", "k") != `"v1"` {
+			t.Fatalf("version %d is taken", version)
+		}
+	}
+	if n := a.store.Counts().Refused; n != 2 {
+		t.Errorf("%d were refused", n)
+	}
+	w.run(time.Second)
+	a.store.takeLocked([]*Record{{Kind: "binding", Key: "k", Version: limit, Writer: "evil"}}, "r", w.now)
+	a.put("binding", "k", "v2")
+	w.run(3 * time.Second)
+	for _, p := range w.nodes {
+		if got := p.get("binding", "k"); got != `"v2"` {
+			t.Errorf("%s has %s", p.name(), got)
 		}
 	}
 }

@@ -44,6 +44,9 @@ const (
 	memberKept = time.Minute
 	// maxMembers bounds what a peer can make us remember.
 	maxMembers = 1024
+	// maxURL and maxVersion bound what it says of itself, in bytes.
+	maxURL     = 2 << 10
+	maxVersion = 64
 )
 
 // announcement is what travels. Times are wall clocks in microseconds.
@@ -104,6 +107,7 @@ func (m *Mesh) announce(leaving bool) {
 	a := announcement{Node: m.cfg.Node, Leaving: leaving}
 	if m.cfg.Status != nil {
 		a.Status = m.cfg.Status()
+		a.Version = a.Version[:min(len(a.Version), maxVersion)]
 	}
 	selves := *m.current.Load()
 	for _, o := range selves[min(1, len(selves)):] {
@@ -155,7 +159,7 @@ func (m *Mesh) meet(r Receiver, region string, from position.Origin, body []byte
 	if err := json.Unmarshal(body, &a); err != nil {
 		return fmt.Errorf("announcement: %w", err)
 	}
-	if !validToken(a.Node) || len(a.Former) > maxSelves {
+	if !validToken(a.Node) || len(a.Former) > maxSelves || len(a.URL) > maxURL || len(a.Version) > maxVersion {
 		return errNumber
 	}
 	origins := []position.Origin{from}

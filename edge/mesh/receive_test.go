@@ -3,6 +3,7 @@ package mesh
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -60,6 +61,17 @@ func testSignsOfLife(t *testing.T) {
 	}
 	take(append(putHeader(nil, kindAnnounce, 7), body...))
 	h.expect(t, "heard 7")
+	for _, long := range []Status{{URL: strings.Repeat("u", maxURL+1)}, {Version: strings.Repeat("v", maxVersion+1)}} {
+		body, err := json.Marshal(announcement{Node: "n1", Sent: 1, Status: long})
+		if err != nil {
+			t.Fatal(err)
+		}
+		packet := append(putHeader(nil, kindAnnounce, 7), body...)
+		if err := m.take(t.Context(), h, &nats.Msg{Subject: allSubject("ap"), Data: packet}, &work); err == nil {
+			t.Errorf("%d bytes are taken", len(body))
+		}
+	}
+	h.expect(t)
 	var s marker
 	mark := func(tick, head uint64) []byte {
 		k := node.Mark{Origin: 7, Tick: tick, Heads: map[uint8]uint64{3: head}}

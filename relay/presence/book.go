@@ -19,7 +19,8 @@ type Config struct {
 
 // Book is who is where. All methods may be called from many goroutines.
 type Book struct {
-	cfg Config
+	cfg  Config
+	most int // maxMembers; a test has fewer
 
 	mu     sync.Mutex
 	own    *table
@@ -63,7 +64,7 @@ func New(c Config) *Book {
 	for c.Epoch == 0 {
 		c.Epoch = rand.Uint64()
 	}
-	return &Book{cfg: c, own: newTable(), seats: make(map[spot]*Seat), peers: make(map[uint64]*peer), users: make(map[uint64]int),
+	return &Book{cfg: c, most: maxMembers, own: newTable(), seats: make(map[spot]*Seat), peers: make(map[uint64]*peer), users: make(map[uint64]int),
 		lost: make(map[uint64][]string), fresh: make(map[spot]*change), unsent: make(map[spot]struct{})}
 }
 
@@ -88,7 +89,7 @@ func (b *Book) Enter(channel string, m wire.Member, most int) *Seat {
 	}
 	s := b.seats[at]
 	if s == nil {
-		if len(b.own.rooms[channel]) >= most {
+		if len(b.own.rooms[channel]) >= most || b.own.n >= b.most {
 			return nil
 		}
 		s = &Seat{at: at, user: m.User}
@@ -358,6 +359,7 @@ type Counts struct {
 	Asked   uint64 // questions to nodes whose sum differed
 	Sent    uint64 // members sent in answer to such
 	Dropped uint64 // notes that the bus did not take
+	Refused uint64 // members of other nodes that were more than one node has
 }
 
 // Counts returns them.

@@ -438,6 +438,24 @@ func TestNotesAreNotBelieved(t *testing.T) {
 	}
 }
 
+// A node lists only so many, and of no other are more believed.
+func TestMembersOfANodeAreBounded(t *testing.T) {
+	w := newWorld(t, 2, 1)
+	a, b := w.nodes[0], w.nodes[1]
+	a.book.most, b.book.most = 5, 3
+	for i := range 4 {
+		a.enter(fmt.Sprint("room.", i), "s", "ann")
+	}
+	w.run(time.Second)
+	if c := b.book.Counts(); c.Others != 3 || c.Refused == 0 {
+		t.Errorf("%+v", c)
+	}
+	a.enter("room.4", "s", "ann")
+	if a.book.Enter("room.5", wire.Member{Session: "s"}, 10) != nil || a.book.Enter("room.4", wire.Member{Session: "s", User: "ann"}, 10) == nil {
+		t.Error("more are listed, or one that is listed no longer is")
+	}
+}
+
 func BenchmarkEnterLeave(b *testing.B) {
 	book := New(Config{})
 	b.ReportAllocs()

@@ -65,7 +65,7 @@ const (
 	maxGhosts = 16
 
 	maxPeers   = 1024
-	maxMembers = 4 << 20   // of one node
+	maxMembers = 1 << 20   // of one node, in all channels: none lists more, and of none are more believed
 	maxBatch   = 2000      // changes of one note
 	maxNote    = 256 << 10 // bytes of one note, about
 	maxAnswer  = 4 << 20   // bytes of the answer to one question, about

@@ -163,7 +163,8 @@ func (b *Book) peerSetLocked(p *peer, at spot, m member) {
 		return
 	case m.state == away && old.state == gone && m.user == old.user:
 		return // told again
-	case !was && p.n >= maxMembers:
+	case !was && p.n >= b.most:
+		b.counts.Refused++
 		return
 	}
 	if !p.hidden {
