@@ -51,7 +51,9 @@ type Config struct {
 	// nil: none are.
 	Neighbours func() []Neighbour
 	// Forward sends a request to the node of an origin and returns its answer,
-	// which that node's Relay.Serve gave. nil: sessions of other nodes are unknown.
+	// which that node's Relay.Serve gave. Of its errors node.ErrTimeout, ErrTooLarge and
+	// ErrBusy have codes of their own; by any other the node is not reached.
+	// nil: sessions of other nodes are unknown.
 	Forward func(ctx context.Context, origin position.Origin, request []byte) ([]byte, error)
 }
 

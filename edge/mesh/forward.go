@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chappe-relay/chappe/relay/node"
 	"github.com/chappe-relay/chappe/relay/position"
 )
 
@@ -15,10 +16,9 @@ import (
 var (
 	ErrUnknown     = errors.New("no node is or was this origin")
 	ErrUnreachable = errors.New("the node is not reachable")
-	ErrBusy        = errors.New("the node has too many requests")
-	ErrTooLarge    = errors.New("larger than a packet")
-	// ErrTimeout means that the outcome is unknown: the request may have been served.
-	ErrTimeout = errors.New("no response in time")
+	ErrBusy        = node.ErrBusy
+	ErrTooLarge    = node.ErrTooLarge
+	ErrTimeout     = node.ErrTimeout
 )
 
 const (

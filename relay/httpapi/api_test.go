@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,8 @@ import (
 	"github.com/chappe-relay/chappe/relay/auth"
 	"github.com/chappe-relay/chappe/relay/identity"
 	"github.com/chappe-relay/chappe/relay/namespace"
+	"github.com/chappe-relay/chappe/relay/node"
+	"github.com/chappe-relay/chappe/relay/position"
 	"github.com/chappe-relay/chappe/relay/relaytest"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
@@ -278,6 +281,25 @@ func TestUpstreamFrames(t *testing.T) {
 		call(t, c, "POST", channel, "5")
 		if b := e.Next("message"); !strings.Contains(b.Data, `"data":5`) {
 			t.Errorf("got %+v, want 5", b)
+		}
+	})
+}
+
+// Why frames could not be passed on to another node says what a client is to do.
+func TestFramesThatAreNotPassedOn(t *testing.T) {
+	cfg := relaytest.Open()
+	var why error
+	cfg.Forward = func(context.Context, position.Origin, []byte) ([]byte, error) { return nil, why }
+	inMemory(t, cfg, func(t *testing.T, s *relaytest.Server) {
+		for err, want := range map[error]wire.Code{
+			fmt.Errorf("eu.n1: %w", node.ErrTimeout): wire.CodeAckTimeout, node.ErrTooLarge: wire.CodeTooBig, node.ErrBusy: wire.CodeOverloaded,
+			errors.New("gone"): wire.CodeNoSession,
+		} {
+			why = err
+			got := call(t, s.Client(), "POST", "/v1/session/"+strings.Repeat("A", 32), `{"t":"pong"}`)
+			if got.status != want.Status() || !strings.Contains(string(got.body), `"code":"`+string(want)+`"`) {
+				t.Errorf("%v: %d %s", err, got.status, got.body)
+			}
 		}
 	})
 }

@@ -3,8 +3,10 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
+	"github.com/chappe-relay/chappe/relay/node"
 	"github.com/chappe-relay/chappe/relay/session"
 	"github.com/chappe-relay/chappe/relay/wire"
 )
@@ -41,7 +43,7 @@ func (a *API) forward(ctx context.Context, u *upstream) (int, *wire.Err) {
 	}
 	answer, err := a.Forward(ctx, origin, request)
 	if err != nil {
-		return 0, &wire.Err{Code: wire.CodeNoSession, Text: "the node of that session is not reached", Retry: 1000}
+		return 0, unforwarded(err)
 	}
 	var o outcome
 	if err := json.Unmarshal(answer, &o); err != nil {
@@ -51,6 +53,19 @@ func (a *API) forward(ctx context.Context, u *upstream) (int, *wire.Err) {
 		return 0, &wire.Err{Code: o.Code, Text: o.Text, Retry: o.Retry}
 	}
 	return o.Accepted, nil
+}
+
+// unforwarded words why another node has not answered.
+func unforwarded(err error) *wire.Err {
+	switch {
+	case errors.Is(err, node.ErrTimeout):
+		return &wire.Err{Code: wire.CodeAckTimeout, Text: "the node of that session has not answered: it may have taken the frames", Retry: 1000}
+	case errors.Is(err, node.ErrTooLarge):
+		return &wire.Err{Code: wire.CodeTooBig, Text: "more than can be passed on to the node of that session"}
+	case errors.Is(err, node.ErrBusy):
+		return &wire.Err{Code: wire.CodeOverloaded, Text: "too much is on its way to the node of that session", Retry: 1000}
+	}
+	return &wire.Err{Code: wire.CodeNoSession, Text: "the node of that session is not reached", Retry: 1000}
 }
 
 // Serve takes what another node forwarded, and returns its answer.

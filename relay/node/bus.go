@@ -1,6 +1,8 @@
 package node
 
 import (
+	"errors"
+
 	"github.com/chappe-relay/chappe/relay/log"
 	"github.com/chappe-relay/chappe/relay/position"
 )
@@ -53,3 +55,11 @@ type Answer struct {
 	FloorTick     uint64 // its tick
 	Messages      []log.Message
 }
+
+// Errors of a request that goes to another node beside the bus.
+var (
+	ErrBusy     = errors.New("the node has too many requests")
+	ErrTooLarge = errors.New("larger than a packet")
+	// ErrTimeout means that the outcome is unknown: the request may have been served.
+	ErrTimeout = errors.New("no response in time")
+)

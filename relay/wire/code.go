@@ -35,7 +35,7 @@ const (
 	CodeUnsupported   Code = "unsupported"    // not on this transport, or not on a node without a store or other regions
 	CodeSlow          Code = "slow"           // the reader was overrun and its policy is close
 	CodeTimeout       Code = "timeout"        // nothing heard in time: hello, headers or pong
-	CodeAckTimeout    Code = "ack_timeout"    // not known in time whether a message is kept; publish it again with the same id
+	CodeAckTimeout    Code = "ack_timeout"    // not known in time whether a message is kept, or another node took it; publish it again with the same id
 	CodeNotStored     Code = "not_stored"     // published and not kept: the store took no more; publish it again with the same id
 	CodeInternal      Code = "internal"       // our fault
 )
