@@ -93,6 +93,16 @@ func (c Config) filled() Config {
 // name does, never both.
 func (c *Config) solicits(p Peer) bool { return c.Region > p.Region }
 
+// admits returns the keys that let a region in.
+func (c *Config) admits() (keys []string) {
+	for _, p := range c.Peers {
+		if !c.solicits(p) {
+			keys = append(keys, p.Key)
+		}
+	}
+	return keys
+}
+
 func (c *Config) peer(region string) (Peer, bool) {
 	i := slices.IndexFunc(c.Peers, func(p Peer) bool { return p.Region == region })
 	if i < 0 {

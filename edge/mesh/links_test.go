@@ -70,6 +70,29 @@ func TestReloadAddsARegion(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the link is gone", func() bool { return len(c.mesh.Links()) == 2 && len(af.mesh.leafs()) == 0 })
+	// One that was let in is shut out.
+	if err := a.mesh.Reload(Config{Peers: []Peer{{Region: "eu", Key: keys.public(t, "eu")}}, TLS: a.mesh.cfg.TLS}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "us is shut out of ap", func() bool { return len(a.mesh.leafs()) == 1 && c.mesh.Stats().Refused > 0 })
+	c.publish("one.x", "5")
+	b.publish("one.x", "6")
+	check(t, b, "one.x", 6)
+	check(t, a, "one.x", 5)
+}
+
+// Of a region that is no longer trusted nothing more is taken, whatever is under way.
+func TestNothingIsTakenOfARegionThatIsShutOut(t *testing.T) {
+	m := &Mesh{cfg: Config{Region: "eu", Node: "n1"}.filled(), sources: make(map[position.Origin]*source)}
+	m.current.Store(&[]position.Origin{1})
+	m.trusted.Store(&map[string]bool{"ap": true, "eu": true})
+	if m.source("ap", 7) == nil {
+		t.Fatal("a stranger is not known")
+	}
+	m.trusted.Store(&map[string]bool{"eu": true})
+	if m.source("ap", 7) != nil {
+		t.Error("it is known still")
+	}
 }
 
 // Who has another key than the one that is known for its region is not let in.

@@ -269,8 +269,24 @@ func (m *Mesh) Reload(cfg Config) error {
 	if err := m.applyLocked(&next, nil); err != nil {
 		return fmt.Errorf("mesh: %w", err)
 	}
+	before := m.latest.admits()
 	m.latest = next
+	m.shutOut(before, next.admits())
 	return m.follow(&next)
+}
+
+// shutOut ends the links that were let in by a key that is no longer admitted: the
+// server leaves them alone (2.15.2). What a link says of itself proves nothing, so all
+// are ended; those that may come back do so at once.
+func (m *Mesh) shutOut(before, now []string) {
+	if !slices.ContainsFunc(before, func(key string) bool { return !slices.Contains(now, key) }) {
+		return
+	}
+	for _, l := range m.leafs() {
+		if !l.Solicited {
+			m.server.DisconnectClientByID(l.id) // or it has ended by itself
+		}
+	}
 }
 
 func (m *Mesh) applyLocked(cfg *Config, disabled map[string]bool) error {

@@ -145,9 +145,12 @@ func (m *Mesh) take(ctx context.Context, r Receiver, msg *nats.Msg, work *sync.W
 // source is the storm guard: an origin belongs to the region it first spoke
 // from, and nobody else may speak for it. Nil refuses the packet.
 func (m *Mesh) source(region string, from position.Origin) *source {
+	if !(*m.trusted.Load())[region] {
+		return nil
+	}
 	s := m.sources[from]
 	if s == nil {
-		if from == 0 || m.isSelf(from) || !(*m.trusted.Load())[region] || region == m.cfg.Region && m.cfg.Route == "" {
+		if from == 0 || m.isSelf(from) || region == m.cfg.Region && m.cfg.Route == "" {
 			return nil
 		}
 		if len(m.sources) >= maxSources && !m.forget() {
