@@ -84,6 +84,14 @@ func (x *laneState) drop(first, last uint64) {
 	x.dropped.bound(maxDropped)
 }
 
+// forgo notes that a number which was on its way is not any more.
+func (x *laneState) forgo(n uint64) {
+	x.again.remove(n, n)
+	if n > x.top {
+		x.drop(n, n)
+	}
+}
+
 // note takes in the records of a batch that is on the disk, and returns what of the
 // lane is there since.
 func (x *laneState) note(items []item, seq uint64) (there []span) {

@@ -53,6 +53,7 @@ const (
 var (
 	errUnknown = &wire.Err{Code: wire.CodeAckTimeout, Text: "not known whether it is kept; publish it again with the same id"}
 	errDropped = &wire.Err{Code: wire.CodeNotStored, Text: "published and not kept: the store takes no more; publish it again with the same id", Retry: 250}
+	errLarge   = &wire.Err{Code: wire.CodeNotStored, Text: "published and not kept: it is larger than the store takes"}
 )
 
 func (l *ledger) init(s *Store) {
@@ -93,8 +94,14 @@ func (s *Store) Await(r node.Receipt, replicated bool, done func(*wire.Err)) {
 		go done(errUnknown)
 		return
 	}
-	if is != kept && s.fateOf(of, r.SSeq) == kept { // it was written meanwhile
+	if is == kept {
+		return
+	}
+	switch s.fateOf(of, r.SSeq) { // what was done to it meanwhile, nobody will say again
+	case kept:
 		l.stored(of, []span{{r.SSeq, r.SSeq}})
+	case gone:
+		l.refuse(of, r.SSeq, errDropped)
 	}
 }
 
@@ -233,6 +240,26 @@ func (l *ledger) releaseLocked(of lane, there []span, note func(*wait)) (done []
 func finish(done []*wait) {
 	for _, w := range done {
 		w.done(nil)
+	}
+}
+
+// refuse tells who waits for a message that it will not be on this disk.
+func (l *ledger) refuse(of lane, n uint64, err *wire.Err) {
+	l.mu.Lock()
+	var over, left []*wait
+	for _, w := range l.waiting[of] {
+		if w.sseq == n && !w.here {
+			w.timer.Stop()
+			over = append(over, w)
+		} else {
+			left = append(left, w)
+		}
+	}
+	l.keepLocked(of, left)
+	l.mu.Unlock()
+	for _, w := range over {
+		l.store.counts.unkept.Add(1)
+		w.done(err)
 	}
 }
 

@@ -26,7 +26,7 @@ var (
 	}
 	descMessages = descOf("messages_total", "Messages and losses written to the store.")
 	descBatches  = descOf("batches_total", "Writes to the store.")
-	descDropped  = descOf("dropped_total", "Messages that are not in the store: they came faster than the disk takes them.")
+	descDropped  = descOf("dropped_total", "Messages that are not in the store: they came faster than the disk takes them, or are larger than it takes.")
 	descErrors   = descOf("write_errors_total", "Writes that failed. They are tried again.")
 	descReopened = descOf("reopened_total", "How often the store was opened again after the disk refused.")
 	descFetched  = descOf("fetched_batches_total", "Batches read for nodes that miss them.")

@@ -189,22 +189,47 @@ func (s *Store) failed(err error) {
 	}
 }
 
-// send divides the items of a lane into batches and publishes them.
+// send divides the items of a lane into batches and publishes them. An item that no
+// batch can hold is dropped: to try it again would hold up all that is behind it, for
+// ever.
 func (s *Store) send(packets []packet, l lane, items []item) []packet {
-	js := s.disk.Load().js
+	d := s.disk.Load()
+	limit := int(d.Conn().MaxPayload())
 	for len(items) > 0 {
 		b := beginBatch(nil, l)
 		var scratch []byte
 		n := 0
 		for n < len(items) && (n == 0 || len(b) < maxBatch) {
-			b, scratch = appendRecord(b, &items[n], scratch)
+			end := len(b)
+			if b, scratch = appendRecord(b, &items[n], scratch); len(b) > limit {
+				b = b[:end]
+				break
+			}
 			n++
 		}
-		ack, err := js.PublishAsync(l.subject(), sealBatch(b))
+		if n == 0 {
+			s.dropLarge(l, items[0], limit)
+			items = items[1:]
+			continue
+		}
+		ack, err := d.js.PublishAsync(l.subject(), sealBatch(b))
 		packets = append(packets, packet{l, items[:n:n], ack, err})
 		items = items[n:]
 	}
 	return packets
+}
+
+// dropLarge gives up an item that is larger than the disk takes.
+func (s *Store) dropLarge(l lane, it item, limit int) {
+	n, _ := it.place()
+	s.mu.Lock()
+	s.laneLocked(l).forgo(n)
+	s.doneLocked(it)
+	s.mu.Unlock()
+	s.counts.dropped.Add(1)
+	s.cfg.Logger.Error("history: a message is larger than the store takes; it is in memory only",
+		"channel", it.message.Channel, "bytes", len(it.message.Data), "limit", limit)
+	s.ledger.refuse(l, n, errLarge)
 }
 
 // await returns the batch's place in its stream.
