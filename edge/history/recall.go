@@ -43,6 +43,9 @@ func (s *Store) Recall(ctx context.Context, n Recaller) error {
 		if err != nil {
 			s.damage(o, 1, err)
 		}
+		if c := info.Config; c.MaxAge != s.cfg.Age+margin || c.MaxBytes != s.cfg.Size {
+			s.unfit = append(s.unfit, c)
+		}
 		own := info.Config.Metadata[ownerKey] == s.cfg.Node
 		lives = append(lives, node.Life{Origin: o, Own: own, End: end, Trimmed: s.survey(o, info)})
 		tapes = append(tapes, t)

@@ -70,8 +70,9 @@ type Store struct {
 	backs  chan struct{} // a place per read for this node itself
 	ledger ledger
 	counts counters
-	points checkpoints // owned by Recall, and then by Run
-	due    bool        // likewise: a stream has grown by so much that a checkpoint is due
+	points checkpoints              // owned by Recall, and then by Run
+	due    bool                     // likewise: a stream has grown by so much that a checkpoint is due
+	unfit  []jetstream.StreamConfig // likewise: streams with an age or size that is not this configuration's
 
 	disk    atomic.Pointer[disk]
 	failing atomic.Bool // what is written does not get there

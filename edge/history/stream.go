@@ -130,6 +130,24 @@ func (s *Store) ensure(ctx context.Context, o position.Origin) error {
 	return nil
 }
 
+// fit gives the streams that were made under another configuration the age and size of
+// this one: all of them, for those whose origin says nothing more are never written
+// again. It makes checkpoints: what the old age dropped must not be missed under the
+// new one.
+func (s *Store) fit(ctx context.Context) {
+	if len(s.unfit) == 0 {
+		return
+	}
+	for _, cfg := range s.unfit {
+		cfg.MaxAge, cfg.MaxBytes = s.cfg.Age+margin, s.cfg.Size
+		if _, err := s.disk.Load().js.UpdateStream(ctx, cfg); err != nil {
+			s.cfg.Logger.Warn("history: a stream keeps its former age and size until the next start", "stream", cfg.Name, "err", err)
+		}
+	}
+	s.unfit = nil
+	s.tidy(ctx)
+}
+
 // tidy makes checkpoints, forgets what the disk no longer keeps, and deletes streams
 // of origins that have ended and of which nothing is left. One that is only silent
 // keeps its stream: a new one would look as if its beginning were missing. It reports

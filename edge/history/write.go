@@ -36,6 +36,7 @@ func (s *Store) Run(ctx context.Context) error {
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	asking.Go(func() { s.ledger.run(ctx) })
+	s.fit(ctx) // not by Recall: who only looks at a store changes nothing in it
 	for {
 		select {
 		case <-ctx.Done():
