@@ -157,6 +157,8 @@ func (it *item) lane() lane {
 	return lane{origin: it.end.Origin}
 }
 
+func (it *item) origin() position.Origin { return it.lane().origin }
+
 // place is the last sseq and tick of an item.
 func (it *item) place() (sseq, tick uint64) {
 	if it.message != nil {

@@ -50,7 +50,7 @@ func TestFullDisk(t *testing.T) {
 	if len(acked) == 0 {
 		t.Fatal("nothing was stored")
 	}
-	if !a.store.failing.Load() || !a.logs.has("history cannot be written") {
+	if !a.fails() || !a.logs.has("history cannot be written") {
 		t.Error("nobody is told")
 	}
 	if got := a.read("h.one"); len(got) < n {
@@ -59,7 +59,7 @@ func TestFullDisk(t *testing.T) {
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=64m"); err != nil {
 		t.Fatal(err)
 	}
-	for until := time.Now().Add(time.Minute); a.store.failing.Load(); time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); a.fails(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatalf("it does not heal:\n%s", a.logs.text.String())
 		}

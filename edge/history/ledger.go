@@ -61,14 +61,18 @@ func (l *ledger) init(s *Store) {
 	l.waiting, l.asked = make(map[lane][]*wait), make(map[lane][]*inquiry)
 }
 
-// Check implements session.Ledger.
+// Check implements session.Ledger. It goes by the stream that the message would be
+// written to: that another is not written concerns nobody here.
 func (s *Store) Check(replicated bool) *wire.Err {
+	s.mu.Lock()
+	failing, full := s.ownFailsLocked(), s.fullLocked()
+	s.mu.Unlock()
 	switch {
 	case replicated && (s.cfg.Peers == nil || s.cfg.Regions == nil || !s.cfg.Regions()):
 		return &wire.Err{Code: wire.CodeUnsupported, Text: "there is no other region: ack is local or stored"}
-	case s.failing.Load():
+	case failing:
 		return &wire.Err{Code: wire.CodeOverloaded, Text: "the store cannot be written now", Retry: 1000}
-	case s.full():
+	case full:
 		return &wire.Err{Code: wire.CodeOverloaded, Text: "the store is behind", Retry: 250}
 	}
 	return nil

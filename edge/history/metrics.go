@@ -41,7 +41,7 @@ var (
 	descUnkept   = descOf("acks_unkept_total", "Acknowledgements that were refused: the message is in memory only.")
 	descQueue    = descOf("queue_bytes", "Bytes that wait to be written, or are on their way to the disk.")
 	descIndex    = descOf("index_bytes", "Memory that says where on the disk messages are.")
-	descUp       = descOf("up", "1 if the disk takes what is written.")
+	descUp       = descOf("up", "1 if the disk takes what is written, to each stream; the log names one that is not.")
 )
 
 // Describe implements prometheus.Collector.
@@ -58,7 +58,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v.Load()))
 	}
 	up := 1.0
-	if c.s.failing.Load() {
+	if c.s.failing() > 0 {
 		up = 0
 	}
 	bytes, index := c.s.usage()

@@ -147,7 +147,7 @@ var passing = regexp.MustCompile(`(?i)no space|too many open|denied|read-only|re
 // rescue describes a stream anew. If it cannot be, it is put aside.
 func (s *Store) rescue(ctx context.Context, o position.Origin, there map[position.Origin]*jetstream.StreamInfo) error {
 	if s.points.own(o) {
-		s.Begin(o)
+		s.own(o)
 	}
 	err := s.ensure(ctx, o)
 	if err == nil {
@@ -164,6 +164,13 @@ func (s *Store) rescue(ctx context.Context, o position.Origin, there map[positio
 	aside := filepath.Join(s.cfg.Dir, streamName(o)+time.Now().UTC().Format(aside))
 	s.damage(o, 1, fmt.Errorf("%w; put aside as %s", err, aside))
 	return os.Rename(filepath.Join(s.streamsDir(), streamName(o)), aside)
+}
+
+// own notes that an origin is an earlier life of this node.
+func (s *Store) own(o position.Origin) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streamLocked(o).own = true
 }
 
 // began lists the life of this node that begins, before it says anything: if it ends
@@ -192,7 +199,7 @@ func (s *Store) missed(there map[position.Origin]*jetstream.StreamInfo) (lives [
 			s.damage(c.origin, max(c.last, 1), errors.New("its stream is gone"))
 		}
 		if c.own {
-			s.Begin(c.origin)
+			s.own(c.origin)
 		}
 		lives = append(lives, node.Life{Origin: c.origin, Own: c.own})
 	}

@@ -92,7 +92,7 @@ func TestSlowDisk(t *testing.T) {
 	if got := a.read("h.one"); len(got) != n+2 {
 		t.Errorf("%d of %d are delivered", len(got), n+2)
 	}
-	a.until("nobody notices", a.store.failing.Load)
+	a.until("nobody notices", a.fails)
 	dropped := a.store.counts.dropped.Load()
 	if dropped == 0 || dropped > n {
 		t.Errorf("%d did not fit", dropped)
@@ -105,7 +105,7 @@ func TestSlowDisk(t *testing.T) {
 	}
 	release()
 	a.until("it does not heal", func() bool { return a.logs.has("history is written again") })
-	if !a.logs.has("history cannot be written") || a.store.failing.Load() {
+	if !a.logs.has("history cannot be written") || a.fails() {
 		t.Error("the log says nothing")
 	}
 	for until := time.Now().Add(30 * time.Second); ; {

@@ -73,14 +73,16 @@ type Store struct {
 	points checkpoints              // owned by Recall, and then by Run
 	due    bool                     // likewise: a stream has grown by so much that a checkpoint is due
 	unfit  []jetstream.StreamConfig // likewise: streams with an age or size that is not this configuration's
+	mended time.Time                // likewise: when the disk was opened, or a stream began to fail
 
-	disk    atomic.Pointer[disk]
-	failing atomic.Bool // what is written does not get there
-	urgent  atomic.Bool // somebody waits: no time to collect a batch
+	disk   atomic.Pointer[disk]
+	urgent atomic.Bool // somebody waits: no time to collect a batch
 
 	mu      sync.Mutex
+	self    position.Origin // this life of the node
 	queue   []item
 	bytes   int64 // in the queue, and on their way to the disk
+	stuck   int64 // those of them that are of streams which take nothing
 	broken  bool  // something was dropped, and not said yet
 	streams map[position.Origin]*stream
 	harm    harm
@@ -186,6 +188,7 @@ func (s *Store) Close() {
 func (s *Store) Begin(o position.Origin) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.self = o
 	s.streamLocked(o).own = true
 }
 
@@ -249,15 +252,21 @@ func (s *Store) fateOf(l lane, n uint64) fate {
 	return coming
 }
 
-// putLocked queues an item, or drops it.
+// putLocked queues an item, or drops it. Streams that take nothing have the same room
+// together as all others: they leave no less to those.
 func (s *Store) putLocked(it item) bool {
-	if s.bytes > s.cfg.Queue {
+	o := it.origin()
+	waiting := s.bytes - s.stuck
+	if s.streamLocked(o).failing {
+		waiting = s.stuck
+	}
+	if waiting > s.cfg.Queue {
 		s.counts.dropped.Add(1)
 		s.broken = true
 		return false
 	}
 	s.queue = append(s.queue, it)
-	s.bytes += it.size()
+	s.chargeLocked(o, it.size())
 	if len(s.queue) == 1 {
 		select {
 		case s.wake <- struct{}{}:
@@ -265,6 +274,16 @@ func (s *Store) putLocked(it item) bool {
 		}
 	}
 	return true
+}
+
+// chargeLocked counts bytes of a stream that wait.
+func (s *Store) chargeLocked(o position.Origin, n int64) {
+	st := s.streamLocked(o)
+	st.bytes += n
+	s.bytes += n
+	if st.failing {
+		s.stuck += n
+	}
 }
 
 // take empties the queue.
@@ -282,11 +301,9 @@ func (s *Store) take() []item {
 	return q
 }
 
-// full reports whether so much waits for the disk that more would hardly be kept.
-func (s *Store) full() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.bytes > s.cfg.Queue/2
+// fullLocked reports whether so much waits for the disk that more would hardly be kept.
+func (s *Store) fullLocked() bool {
+	return s.bytes-s.stuck > s.cfg.Queue/2
 }
 
 // begin runs f beside the rest; false if the store is about to end.

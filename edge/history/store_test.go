@@ -421,26 +421,77 @@ func (r refusing) CreateOrUpdateStream(ctx context.Context, c jetstream.StreamCo
 	return r.JetStream.CreateOrUpdateStream(ctx, c)
 }
 
-// A stream that cannot be written holds up no other.
+// fails reports whether a stream cannot be written.
+func (r *rig) fails() bool { return r.store.failing() > 0 }
+
+// A stream that cannot be written holds up no other: what is published here is stored
+// and not refused, however much of the other waits; and old streams are still tidied.
 func TestOneBadStream(t *testing.T) {
-	a := live(t, t.TempDir(), 1)
+	const queue = 100 << 10
+	a := live(t, t.TempDir(), 1, often, func(c *Config) { c.Queue = queue })
 	d := a.store.disk.Load()
 	a.store.disk.Store(&disk{d.Disk, refusing{d.js, streamName(9)}})
-	m := published("h.one", lane{9, position.Shard("h")}, 1)
+	of := lane{9, position.Shard("h")}
+	m := published("h.one", of, 1)
 	a.store.Save(&m)
+	a.until("nobody is told", func() bool { return a.fails() && a.logs.has("not this one") })
+	for n := uint64(2); n <= 20; n++ { // more than fits
+		m := published("h.one", of, n)
+		m.Data = make([]byte, 10<<10)
+		a.store.Save(&m)
+	}
+	dropped := a.store.counts.dropped.Load()
+	if dropped == 0 {
+		t.Error("what waits is not bounded")
+	}
+	for range 10 {
+		if err := a.store.Check(false); err != nil {
+			t.Fatalf("what has nothing to do with it is refused: %v", err)
+		}
+		a.publish("h.one", 1)
+	}
+	if got := a.store.counts.dropped.Load(); got != dropped {
+		t.Errorf("%d of this node's messages did not fit", got-dropped)
+	}
+	a.until("nothing is tidied", func() bool {
+		for _, c := range checkpointsIn(t, a.store.cfg.Dir) {
+			if c.origin == 1 && c.last > 0 {
+				return true
+			}
+		}
+		return false
+	})
 	a.store.End(node.End{Origin: 9})
-	a.publish("h.one", 10)
 	a.store.End(node.End{Origin: 1})
 	a.until("another stream's end is not written", func() bool {
 		a.store.mu.Lock()
 		defer a.store.mu.Unlock()
 		return a.store.streams[1].ended
 	})
-	if !a.store.failing.Load() || !a.logs.has("not this one") {
-		t.Error("nobody is told")
-	}
 	a.store.disk.Store(d)
-	a.until("it is not written when it can be", func() bool { return a.store.fateOf(lane{9, m.Shard}, 1) == kept })
+	a.until("it is not written when it can be", func() bool { return a.store.fateOf(of, 1) == kept && !a.fails() })
+	a.until("room is not given back", func() bool {
+		a.store.mu.Lock()
+		defer a.store.mu.Unlock()
+		return a.store.bytes == 0 && a.store.stuck == 0
+	})
+}
+
+// Where what this node says cannot be written, it is refused.
+func TestOwnStreamIsBad(t *testing.T) {
+	a := live(t, t.TempDir(), 1)
+	d, began := a.store.disk.Load(), time.Now()
+	a.store.disk.Store(&disk{d.Disk, refusing{d.js, streamName(1)}})
+	last := a.say("one", "")
+	a.until("it is not refused", func() bool { return a.store.Check(false) != nil })
+	a.until("the disk is not opened again", func() bool { return a.store.counts.reopened.Load() > 0 })
+	if took := time.Since(began); took < reopenEvery {
+		t.Errorf("it is opened again after %s", took)
+	}
+	a.stored(last)
+	if err := a.store.Check(false); err != nil {
+		t.Errorf("still refused: %v", err)
+	}
 }
 
 // Messages that were read back hold themselves in memory, and not all that was

@@ -19,12 +19,14 @@ import (
 
 // stream is what is known of one origin. Guarded by the store's lock.
 type stream struct {
-	own   bool   // a life of this node
-	made  bool   // its JetStream stream is there
-	ended bool   // its life is over
-	last  uint64 // the newest sequence that was written or read
-	grown int64  // bytes since the last checkpoint
-	lanes [position.Shards]*laneState
+	own     bool   // a life of this node
+	made    bool   // its JetStream stream is there
+	ended   bool   // its life is over
+	last    uint64 // the newest sequence that was written or read
+	grown   int64  // bytes since the last checkpoint
+	bytes   int64  // that wait to be written
+	failing bool   // what is written to it does not get there
+	lanes   [position.Shards]*laneState
 }
 
 func (s *Store) streamLocked(o position.Origin) *stream {
@@ -177,7 +179,7 @@ func (s *Store) tidy(ctx context.Context) (broken bool) {
 		for _, x := range st.each {
 			x.trim(state.FirstSeq)
 		}
-		over := st.ended && state.Msgs == 0 && state.LastSeq > 0
+		over := st.ended && st.bytes == 0 && state.Msgs == 0 && state.LastSeq > 0
 		own := st.own
 		st.grown = 0
 		s.mu.Unlock()

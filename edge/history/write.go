@@ -22,9 +22,8 @@ const (
 	// writing again is harmless, numbers say what is double.
 	writeTimeout = time.Second
 	retryWrite   = 250 * time.Millisecond
-	// reopen is how often a disk that takes nothing is opened again: a stream that
-	// once met a full disk takes nothing until then.
-	reopen = 2 * time.Second
+	// reopenEvery is how often a disk that takes nothing is opened again.
+	reopenEvery = 2 * time.Second
 )
 
 // Run writes until ctx ends; then it writes what waits, and returns when all that
@@ -36,13 +35,15 @@ func (s *Store) Run(ctx context.Context) error {
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	asking.Go(func() { s.ledger.run(ctx) })
-	s.fit(ctx) // not by Recall: who only looks at a store changes nothing in it
+	s.fit(ctx)                 // not by Recall: who only looks at a store changes nothing in it
+	var left []item            // of streams that cannot be written, and what ctx cut short
+	var again <-chan time.Time // when that is tried again
 	for {
 		select {
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 			defer cancel()
-			left := s.write(last, s.take())
+			left = s.write(last, append(left, s.take()...))
 			s.tidy(last)
 			if len(left) > 0 {
 				return fmt.Errorf("history: %d records could not be written", len(left))
@@ -50,8 +51,13 @@ func (s *Store) Run(ctx context.Context) error {
 			return nil
 		case <-tidy.C:
 			if s.tidy(ctx) {
-				s.again()
+				s.reopen()
 			}
+			continue
+		case <-again:
+			s.mend()
+			left = s.write(ctx, left)
+			again = nil
 		case <-s.wake:
 			if !s.urgent.Load() {
 				select {
@@ -59,11 +65,17 @@ func (s *Store) Run(ctx context.Context) error {
 				case <-time.After(collect):
 				}
 			}
-			s.flush(ctx, s.take())
-			if s.due {
-				s.due = false
-				s.tidy(ctx)
+			if len(left) == 0 { // all is well until now
+				s.mended = time.Now()
 			}
+			left = s.flush(ctx, left)
+		}
+		if len(left) > 0 && again == nil {
+			again = time.After(retryWrite)
+		}
+		if s.due {
+			s.due = false
+			s.tidy(ctx)
 		}
 	}
 }
@@ -77,34 +89,42 @@ func (s *Store) settle() {
 	s.work.Wait()
 }
 
-// flush writes items, and goes on trying until they are written or ctx ends; what
-// comes meanwhile is tried with them, for another stream may be well. When the queue
-// is full, what does not fit is dropped and counted.
-func (s *Store) flush(ctx context.Context, items []item) {
-	opened := time.Now()
-	for {
-		if items = s.write(ctx, items); len(items) == 0 || ctx.Err() != nil {
-			break
-		}
-		if time.Since(opened) > reopen {
-			opened = time.Now()
-			s.again()
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(retryWrite):
-		}
-		items = append(items, s.take()...)
+// flush writes what is in the queue. What is of a stream of which something is left
+// waits behind it; other streams do not. It returns what is left now.
+func (s *Store) flush(ctx context.Context, left []item) []item {
+	behind := make(map[position.Origin]bool)
+	for i := range left {
+		behind[left[i].origin()] = true
 	}
-	if len(items) > 0 { // for the last write of Run
-		s.mu.Lock()
-		s.queue = append(items, s.queue...)
-		s.mu.Unlock()
+	var now []item
+	for _, it := range s.take() {
+		if behind[it.origin()] {
+			left = append(left, it)
+		} else {
+			now = append(now, it)
+		}
+	}
+	return append(left, s.write(ctx, now)...)
+}
+
+// mend opens the disk again if a stream takes nothing, now and then: one that once
+// met a full disk takes nothing until then. It disturbs all streams, so it is rare
+// while this node's own is written.
+func (s *Store) mend() {
+	s.mu.Lock()
+	every := max(reopenEvery, s.cfg.Tidy)
+	if s.ownFailsLocked() {
+		every = reopenEvery
+	}
+	s.mu.Unlock()
+	if time.Since(s.mended) > every {
+		s.reopen()
 	}
 }
 
-// again opens the store again.
-func (s *Store) again() {
+// reopen opens the store again.
+func (s *Store) reopen() {
+	s.mended = time.Now()
 	if err := s.open(); err != nil {
 		s.cfg.Logger.Warn("history: the disk cannot be opened", "err", err)
 	} else {
@@ -140,54 +160,86 @@ func (s *Store) write(ctx context.Context, items []item) (left []item) {
 		byLane[l] = append(byLane[l], it)
 	}
 	var packets []packet
-	var err error
-	behind := make(map[position.Origin]bool) // its end must wait
+	failed := make(map[position.Origin]error) // what follows a batch that is not there must not be: order
 	for _, l := range order {
-		if eerr := s.ensure(ctx, l.origin); eerr != nil {
-			left, err, behind[l.origin] = append(left, byLane[l]...), eerr, true
+		if failed[l.origin] == nil {
+			failed[l.origin] = s.ensure(ctx, l.origin)
+		}
+		if failed[l.origin] != nil {
+			left = append(left, byLane[l]...)
 			continue
 		}
 		packets = s.send(packets, l, byLane[l])
 	}
-	failed := make(map[lane]bool) // what follows a batch that is not there must not be: order
-	for _, p := range packets {
-		seq, perr := p.await(ctx)
-		if perr != nil || failed[p.lane] {
-			failed[p.lane], behind[p.lane.origin] = true, true
-			left = append(left, p.items...)
+	for i := range packets {
+		p := &packets[i]
+		o := p.lane.origin
+		if failed[o] == nil { // else it is not waited for: others would wait too
+			seq, err := p.await(ctx)
 			if err == nil {
-				err = perr
+				s.written(p, seq)
+				continue
 			}
-			continue
+			failed[o] = err
 		}
-		s.written(&p, seq)
+		left = append(left, p.items...)
 	}
 	for _, it := range ends {
-		if behind[it.end.Origin] {
-			left = append(left, it)
-			continue
+		o := it.end.Origin
+		if failed[o] == nil {
+			if failed[o] = s.writeEnd(ctx, it); failed[o] == nil {
+				continue
+			}
 		}
-		if eerr := s.writeEnd(ctx, it); eerr != nil {
-			left, err = append(left, it), eerr
-		}
+		left = append(left, it)
 	}
-	if !errors.Is(err, context.Canceled) { // that is us, and not the disk
-		s.failed(err)
+	for o, err := range failed {
+		if !errors.Is(err, context.Canceled) { // that is us, and not the disk
+			s.fails(o, err)
+		}
 	}
 	return left
 }
 
-// failed notes whether the disk takes what is written, once per change.
-func (s *Store) failed(err error) {
+// fails notes whether a stream takes what is written to it, once per change.
+func (s *Store) fails(o position.Origin, err error) {
+	s.mu.Lock()
+	st := s.streamLocked(o)
+	was := st.failing
+	switch st.failing = err != nil; {
+	case st.failing && !was:
+		s.stuck += st.bytes
+	case was && !st.failing:
+		s.stuck -= st.bytes
+	}
+	s.mu.Unlock()
 	if err != nil {
 		s.counts.errors.Add(1)
 	}
-	switch was := s.failing.Swap(err != nil); {
+	switch {
 	case err != nil && !was:
-		s.cfg.Logger.Error("history cannot be written; live delivery goes on", "err", err)
+		s.cfg.Logger.Error("history cannot be written; live delivery goes on", "origin", o.String(), "err", err)
 	case err == nil && was:
-		s.cfg.Logger.Info("history is written again")
+		s.cfg.Logger.Info("history is written again", "origin", o.String())
 	}
+}
+
+// ownFailsLocked reports whether what this node says is not written.
+func (s *Store) ownFailsLocked() bool {
+	st := s.streams[s.self]
+	return st != nil && st.failing
+}
+
+// failing returns how many streams take nothing.
+func (s *Store) failing() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, st := range s.streams {
+		if st.failing {
+			n++
+		}
+	}
+	return n
 }
 
 // send divides the items of a lane into batches and publishes them. An item that no
@@ -256,11 +308,11 @@ func (p *packet) await(ctx context.Context) (seq uint64, err error) {
 func (s *Store) written(p *packet, seq uint64) {
 	s.mu.Lock()
 	st := s.streamLocked(p.lane.origin)
-	before := s.bytes
+	before := st.bytes
 	there := s.laneLocked(p.lane).note(p.items, seq)
 	s.doneLocked(p.items...)
 	st.last = seq
-	if st.grown += before - s.bytes; st.grown > s.cfg.Size/perSize {
+	if st.grown += before - st.bytes; st.grown > s.cfg.Size/perSize {
 		st.grown, s.due = 0, true
 	}
 	s.mu.Unlock()
@@ -272,7 +324,7 @@ func (s *Store) written(p *packet, seq uint64) {
 // doneLocked gives the room of items back.
 func (s *Store) doneLocked(items ...item) {
 	for i := range items {
-		s.bytes -= items[i].size()
+		s.chargeLocked(items[i].origin(), -items[i].size())
 	}
 }
 
