@@ -1,6 +1,9 @@
 package node
 
-import "github.com/chappe-relay/chappe/relay/position"
+import (
+	"github.com/chappe-relay/chappe/relay/log"
+	"github.com/chappe-relay/chappe/relay/position"
+)
 
 // Base lifts p to what this node vouches for: for each origin the tick up to
 // which everything in the given shards has been in the logs before this call.
@@ -168,6 +171,35 @@ func (n *Node) Losses(p *position.Position, shard uint8) (out []Loss) {
 		}
 	}
 	return out
+}
+
+// Kept returns the position before all that a log would still hold if nothing had been
+// lost: what is older than its age, or than what it has trimmed, is not missed. An
+// origin whose streams here began after its end is not in it: Gone tells of those.
+func (n *Node) Kept(l *log.Log, shards func(yield func(uint8) bool)) (p position.Position) {
+	trims := l.Trims()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := n.nowLocked()
+	from := now - min(now, uint64(n.Table().For(l.Name).Age.Microseconds()))
+	for _, t := range trims {
+		born := t.Tick
+		if o := n.origins[t.Origin]; o != nil {
+			born = o.born(t.Tick)
+		}
+		from = max(from, born)
+	}
+	for id, o := range n.origins {
+		late := false
+		for shard := range shards {
+			st := o.streams[shard]
+			late = late || st != nil && st.lost == position.End
+		}
+		if !late {
+			p.Raise(id, o.ticking(from)&^1) // ticks are even
+		}
+	}
+	return p
 }
 
 // Gone returns of the origins that p names those whose end this node cannot vouch

@@ -142,43 +142,98 @@ func TestAPageWaitsForTheStore(t *testing.T) {
 	}
 }
 
-// Who rewinds over messages that are lost is told, and who begins behind them is not.
-func TestRewindTellsWhatIsLost(t *testing.T) {
-	g := newStage(t, nil)
-	c := &cupboard{}
-	table := namespace.NewTable(map[string]namespace.Options{"*": {History: true, Anonymous: identity.All}})
+// recalled is a stage whose channel a.x, with history for an hour, has five messages
+// of an earlier life. Those that are not told as lost are there.
+func recalled(t *testing.T, o namespace.Options, lost ...node.Lost) (g *stage, first uint64) {
+	g = newStage(t, nil)
+	o.History, o.Anonymous, o.Age = true, identity.All, time.Hour
+	table := namespace.NewTable(map[string]namespace.Options{"*": o})
 	shards, _ := node.Histories(table)
-	g.node = node.New(node.Config{Origin: 7, Table: table, Waker: g, Store: c, Standing: shards, Now: func() uint64 { return uint64(g.now.UnixMicro()) }})
+	g.node = node.New(node.Config{Origin: 7, Table: table, Waker: g, Store: &cupboard{}, Standing: shards, Window: 24 * time.Hour,
+		Now: func() uint64 { return uint64(g.now.UnixMicro()) }})
 	g.host = NewHost(Config{Node: g.node, Authority: g, Limits: DefaultLimits, Now: func() time.Time { return g.now }})
-	shard, tick := position.Shard("a.x"), uint64(g.now.UnixMicro())-1000
-	said := func(n uint64) (m log.Message) {
-		m.Channel, m.Data, m.Shard, m.SSeq = "a.x", fmt.Append(nil, n), shard, n
-		m.Stamp = position.Stamp{Origin: 9, Tick: tick + 10*n, Seq: n}
-		return m
-	}
+	shard, first := position.Shard("a.x"), uint64(g.now.UnixMicro())-1000
 	end := &node.End{Origin: 9, Closed: true, Heads: map[uint8]uint64{shard: 5}}
-	g.node.Recall([]node.Life{{Origin: 9, Own: true, End: end}}, func(message func(log.Message), lost func(node.Lost)) {
-		message(said(1))
-		message(said(2))
-		lost(node.Lost{Origin: 9, Shard: shard, From: 2, SSeq: 3, Tick: tick + 30})
-		message(said(4))
-		message(said(5))
+	g.node.Recall([]node.Life{{Origin: 9, Own: true, End: end}}, func(message func(log.Message), lose func(node.Lost)) {
+		for n := uint64(1); n <= 5; n++ {
+			if len(lost) > 0 && n > lost[0].From {
+				l := lost[0]
+				lost = lost[1:]
+				n = l.SSeq
+				l.Origin, l.Shard, l.Tick = 9, shard, first+10*n
+				lose(l)
+				continue
+			}
+			var m log.Message
+			m.Channel, m.Data, m.Shard, m.SSeq = "a.x", fmt.Append(nil, n), shard, n
+			m.Stamp = position.Stamp{Origin: 9, Tick: first + 10*n, Seq: n}
+			message(m)
+		}
 	})
-	for last, told := range map[int]bool{10: true, 3: true, 2: false} {
-		fs := g.hello(&wire.Hello{Subs: []wire.Sub{{Channel: "a.x", Last: last}}}).frames()
-		gaps := of[*wire.Gap](fs)
-		if len(texts(fs)) != min(last, 4) || (len(gaps) == 1) != told {
-			t.Errorf("last %d: %v, told %+v", last, texts(fs), gaps)
-		}
-		page, err := g.host.History(&identity.Identity{}, "", &wire.History{Channel: "a.x", Last: last})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if (page.Gap != nil) != told {
-			t.Errorf("a page of %d: %+v", last, page.Gap)
-		}
-		if told && (gaps[0].Ranges[0].To != tick+30 || page.Gap.Ranges[0].To != tick+30 || gaps[0].Ranges[0].From >= tick+30) {
-			t.Errorf("last %d: %+v, %+v", last, gaps[0], page.Gap)
+	return g, first
+}
+
+// rewinds rewinds a.x as a subscription and as a page, and returns what came of each.
+func (g *stage) rewinds(last int) (got []string, gaps []*wire.Gap, page *wire.HistoryPage) {
+	fs := g.hello(&wire.Hello{Subs: []wire.Sub{{Channel: "a.x", Last: last}}}).frames()
+	page, err := g.host.History(&identity.Identity{}, "", &wire.History{Channel: "a.x", Last: last})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return texts(fs), of[*wire.Gap](fs), page
+}
+
+// Who rewinds over messages that are lost is told, also where they were the oldest of
+// those that were asked for, or all; and who begins behind them is not.
+func TestRewindTellsWhatIsLost(t *testing.T) {
+	for name, c := range map[string]struct {
+		from, to uint64
+		told     map[int]bool // by last
+	}{
+		"one in the middle": {2, 3, map[int]bool{10: true, 3: true, 2: false}},
+		"the oldest":        {0, 3, map[int]bool{10: true, 3: true, 2: false}},
+		"the newest":        {3, 5, map[int]bool{10: true, 4: true}},
+		"all":               {0, 5, map[int]bool{10: true, 1: true}},
+	} {
+		g, first := recalled(t, namespace.Options{}, node.Lost{From: c.from, SSeq: c.to})
+		for last, told := range c.told {
+			got, gaps, page := g.rewinds(last)
+			if want := min(last, 5-int(c.to-c.from)); len(got) != want || len(page.Messages) != want {
+				t.Errorf("%s, last %d: %v, a page of %d", name, last, got, len(page.Messages))
+			}
+			if (len(gaps) == 1) != told || (page.Gap != nil) != told {
+				t.Errorf("%s, last %d: told %+v, a page %+v", name, last, gaps, page.Gap)
+				continue
+			}
+			if to := first + 10*c.to; told && (gaps[0].Ranges[0].To != to || page.Gap.Ranges[0].To != to || gaps[0].Ranges[0].From >= to) {
+				t.Errorf("%s, last %d: %+v, %+v", name, last, gaps[0], page.Gap)
+			}
 		}
 	}
+}
+
+// What a channel would not keep any more, for its age or its number, is not missed by
+// who asks for more than there is.
+func TestRewindDoesNotTellWhatIsNotKept(t *testing.T) {
+	quiet := func(when string, g *stage, want int) {
+		t.Helper()
+		got, gaps, page := g.rewinds(10)
+		if len(got) != want || len(page.Messages) != want || len(gaps) != 0 || page.Gap != nil {
+			t.Errorf("%s: %v, told %+v, a page %+v", when, got, gaps, page)
+		}
+	}
+	oldest := node.Lost{From: 0, SSeq: 3}
+	g, _ := recalled(t, namespace.Options{})
+	quiet("nothing is lost", g, 5)
+
+	g, _ = recalled(t, namespace.Options{}, node.Lost{SSeq: 5})
+	g.now = g.now.Add(time.Hour + time.Minute)
+	g.node.Tick()
+	quiet("all are lost, and would have expired", g, 0)
+	g.publish("a.x", "6")
+	quiet("all before it are lost, and would have expired", g, 1)
+
+	g, _ = recalled(t, namespace.Options{Entries: 4}, oldest)
+	g.publish("a.x", "6", "7", "8")
+	quiet("newer ones were trimmed", g, 4)
 }

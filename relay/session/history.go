@@ -90,7 +90,7 @@ func (h *Host) page(l *log.Log, r *wire.History, from *position.Position, limit 
 	default:
 		live = live[max(0, len(live)-limit):]
 		start := lower(p, before(live))
-		if gaps := h.rewound(l, limit, &start); len(gaps) > 0 {
+		if gaps := h.rewound(l, limit, len(live), start); len(gaps) > 0 {
 			page.Gap = gaps[0]
 			for _, g := range gaps[1:] { // a page has one: its reason is that of the first
 				page.Gap.Ranges, page.Gap.Count = append(page.Gap.Ranges, g.Ranges...), 0

@@ -296,7 +296,7 @@ func (s *Session) joinLocked(j *join, wild bool) {
 			*s.pos = lower(*s.pos, place)
 		}
 		if last > 0 {
-			gaps = s.host.rewound(e.log, last, &place)
+			gaps = s.host.rewound(e.log, last, int(next-e.next), place)
 		}
 		if g := s.originsLocked(e, &position.Position{}); g != nil {
 			gaps = append(gaps, g)
