@@ -144,15 +144,15 @@ func (r *rig) accounts(t *testing.T, what string, of lane, all []log.Message, sa
 	}
 	events, _ := r.node.Events(0, ^uint64(0))
 	var p position.Position
-	r.node.Base(&p, func(yield func(uint8) bool) { yield(of.shard) })
-	base, _ := p.Base(of.origin)
+	r.node.Begin(&p, func(yield func(uint8) bool) { yield(of.shard) })
+	done := p.Done(of.origin, of.shard, nil) // what who begins now is never given; of one that lives that is its head
 	for _, m := range all {
 		tick := m.Stamp.Tick
 		if there[tick] {
 			continue
 		}
 		lost++
-		told := base < tick
+		told := done < tick
 		for _, e := range events {
 			if e.Origin == of.origin {
 				told = told || e.Kind == node.Hole && e.Shard == of.shard && e.From < tick && tick <= e.To || e.Kind == node.Seal && tick > newest
