@@ -125,3 +125,23 @@ func TestDamageIsRepairedByOthers(t *testing.T) {
 		})
 	}
 }
+
+// What a node that is alone has lost with its store is in /readyz: nobody brings it
+// back.
+func TestDamageIsAWarning(t *testing.T) {
+	w := newRegions(t, "a")
+	a := w.nodes["a"]
+	for i := range 20 {
+		a.mustPublish("h.one", fmt.Sprintf("needle-%03d", i), "stored", "")
+	}
+	if _, body := fetch(t, a.node.AdminAddr(), "/readyz"); strings.Contains(body, "history") {
+		t.Errorf("nothing is damaged: %s", body)
+	}
+	a.stop()
+	a.flip("needle-010")
+	a.start()
+	a.until("/readyz does not warn", func() bool {
+		code, body := fetch(t, a.node.AdminAddr(), "/readyz")
+		return code == 200 && strings.Contains(body, "the store of history was damaged, and 1 messages are lost")
+	})
+}

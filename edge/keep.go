@@ -82,6 +82,14 @@ func (k *keep) run(ctx context.Context) error {
 	return k.Run(ctx)
 }
 
+// warnings are for /readyz.
+func (k *keep) warnings() []string {
+	if k == nil {
+		return nil
+	}
+	return k.Warnings()
+}
+
 func (k *keep) close() {
 	if k == nil {
 		return

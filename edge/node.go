@@ -365,7 +365,7 @@ func (n *Node) adminServer() *http.Server {
 
 // warnings are what a node that is ready is not well with.
 func (n *Node) warnings() []string {
-	return slices.Concat(n.join.warnings(), n.replica.warnings(), n.secure.warnings())
+	return slices.Concat(n.join.warnings(), n.replica.warnings(), n.keep.warnings(), n.secure.warnings())
 }
 
 // readiness says no from the first moment of a drain, before the relay knows.

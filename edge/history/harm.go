@@ -1,6 +1,8 @@
 package history
 
 import (
+	"fmt"
+
 	"github.com/chappe-relay/chappe/relay/node"
 	"github.com/chappe-relay/chappe/relay/position"
 )
@@ -54,6 +56,27 @@ func (s *Store) harmed() (n uint64) {
 		n += missing.count()
 	}
 	return n
+}
+
+// Warnings are what a node that is ready is not well with: damage until all that is
+// known to be missing is back, and what is lost for as long as the node lives.
+func (s *Store) Warnings() (out []string) {
+	warn := func(format string, n uint64) {
+		if n > 0 {
+			out = append(out, fmt.Sprintf(format, n))
+		}
+	}
+	missing, damaged := s.harmed(), s.counts.damaged.Load()
+	s.mu.Lock()
+	filled, lost := s.harm.filled, s.harm.lost
+	s.mu.Unlock()
+	warn("the history of %d nodes or former lives cannot be written", uint64(s.failing()))
+	warn("the store of history was damaged, and %d messages are not back yet", missing)
+	warn("the store of history was damaged, and %d messages are lost", lost)
+	if missing+filled+lost == 0 { // what was in them is not known
+		warn("the store of history was damaged: %d batches could not be read back", damaged)
+	}
+	return out
 }
 
 // fillLocked notes that a message came back.
