@@ -26,7 +26,7 @@ type Config struct {
 	Age    time.Duration // the longest that a namespace keeps
 	Size   int64         // bytes on disk per origin; 0: 1 GiB
 	Sync   bool          // fsync before a message counts as stored
-	Queue  int64         // bytes that may wait to be written; 0: 64 MiB
+	Queue  int64         // bytes that may wait to be written, and as many of streams that take nothing; 0: 64 MiB
 	Ack    time.Duration // how long an acknowledgement is waited for; 0: 5 s
 	Tidy   time.Duration // how often the streams are looked at; 0: 30 s
 	Logger *slog.Logger  // nil: silent
