@@ -38,12 +38,14 @@ func (c *Checker) interruptions() {
 	}
 }
 
-// Interruptions returns how long they were, the shortest first.
-func (c *Checker) Interruptions() []time.Duration {
-	all := make([]time.Duration, 0, len(c.gone))
+// Interruptions returns how long they were, and by how much that was more than the
+// client was told, and than it must hear nothing before it may give a connection up
+// that does not end by itself. Both begin with the shortest; negative is sooner.
+func (c *Checker) Interruptions() (took, beyond []time.Duration) {
 	for _, i := range c.gone {
-		all = append(all, span(i.took))
+		took, beyond = append(took, span(i.took)), append(beyond, span(i.took-i.told))
 	}
-	slices.Sort(all)
-	return all
+	slices.Sort(took)
+	slices.Sort(beyond)
+	return took, beyond
 }

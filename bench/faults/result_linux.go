@@ -23,6 +23,7 @@ type Result struct {
 	Faults    int           // how often it was broken
 	Unknown   int64         // publications whose outcome the publisher never learned
 	Interrupt time.Duration // the 99th percentile of readers' interruptions
+	Beyond    time.Duration // the same of what is beyond the time they were told
 	Cuts      int           // how many there were
 	Presence  Presence
 	Hung      *Hung   `json:",omitempty"`

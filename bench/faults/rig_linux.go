@@ -212,9 +212,9 @@ func (g *Rig) sum(res *Result, c *check.Checker, w *writer) {
 		res.Violations = nil
 	}
 	res.Examples = res.Examples[:min(len(res.Examples), 40)]
-	gone := c.Interruptions()
-	if res.Cuts = len(gone); res.Cuts > 0 {
-		res.Interrupt = gone[len(gone)*99/100]
+	took, beyond := c.Interruptions()
+	if res.Cuts = len(took); res.Cuts > 0 {
+		res.Interrupt, res.Beyond = took[len(took)*99/100], beyond[len(beyond)*99/100]
 	}
 }
 

@@ -143,7 +143,7 @@ func line(r *faults.Result) string {
 
 func summary(w io.Writer, results []*faults.Result) int {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "CASE\tRUNS\tFAULTS\tOK\tNOT RUN\tPUBLISHED\tDELIVERED\tGAPS\tINTERRUPTED\tp99\tVIOLATIONS")
+	fmt.Fprintln(t, "CASE\tRUNS\tFAULTS\tOK\tNOT RUN\tPUBLISHED\tDELIVERED\tGAPS\tINTERRUPTED\tp99\tBEYOND\tVIOLATIONS")
 	code := 0
 	var names []string
 	by := map[string][]*faults.Result{}
@@ -155,7 +155,7 @@ func summary(w io.Writer, results []*faults.Result) int {
 	}
 	for _, name := range names {
 		var ok, not, faults, cuts, pubs, got, gaps, bad int
-		var worst time.Duration
+		var worst, beyond time.Duration
 		for _, r := range by[name] {
 			switch {
 			case r.OK():
@@ -167,12 +167,12 @@ func summary(w io.Writer, results []*faults.Result) int {
 			}
 			faults, cuts, bad = faults+r.Faults, cuts+r.Cuts, bad+len(r.Wrong)+len(r.Presence.Wrong)
 			pubs, got, gaps = pubs+r.Publications, got+r.Deliveries, gaps+r.Gaps
-			worst = max(worst, r.Interrupt)
+			worst, beyond = max(worst, r.Interrupt), max(beyond, r.Beyond)
 			for _, n := range r.Violations {
 				bad += n
 			}
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%d\n", name, len(by[name]), faults, ok, not, pubs, got, gaps, cuts, worst.Round(10*time.Millisecond), bad)
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%d\n", name, len(by[name]), faults, ok, not, pubs, got, gaps, cuts, worst.Round(10*time.Millisecond), beyond.Round(10*time.Millisecond), bad)
 	}
 	t.Flush()
 	for _, r := range results {
