@@ -74,6 +74,7 @@ const (
 	agent           = "chappe-go/1"
 	connectTimeout  = 10 * time.Second // dial, TLS, upgrade and welcome together
 	elsewhere       = 4 * time.Second  // the same, where there is another relay to try
+	elsewhereSilent = 2 * time.Second  // and this one has fallen silent
 	tokenTimeout    = 30 * time.Second
 	defaultPatience = 5 * time.Second // well below the 15 s after which a relay takes us for dead
 )

@@ -231,6 +231,33 @@ func TestFailoverAndReturn(t *testing.T) {
 	}
 }
 
+// A region that hangs, and takes connections still, costs its dead interval, a share
+// of the window and one short attempt.
+func TestRegionThatHangs(t *testing.T) {
+	inMemory(t, func(t *testing.T, n *network) {
+		n.sockets(t, "a", func(i int, p *peer) {
+			if i == 0 {
+				p.greet(wire.Welcome{Region: "a", Ping: 2000, Dead: 3000, Reconnect: 2000})
+			}
+			<-p.ctx.Done()
+		})
+		n.sockets(t, "b", func(_ int, p *peer) {
+			p.greet(wire.Welcome{Region: "b", Reconnect: 2000})
+			p.stay()
+		})
+		c := n.client(t, 7, Options{Regions: []string{"http://b"}, InOrder: true, Transport: "ws"})
+		defer closeNow(t, c)
+		subscribe(t, c, "x", SubOptions{})
+		hung := time.Now()
+		for c.State().Region != "b" {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if took := time.Since(hung); took < 5*time.Second || took > 7*time.Second+100*time.Millisecond {
+			t.Errorf("elsewhere after %s", took)
+		}
+	})
+}
+
 // Of 200 clients that lost their region, nobody comes home in the first minute
 // after it is back, and no tenth of them at once.
 func TestReturnIsSpread(t *testing.T) {

@@ -17,12 +17,16 @@ type visit struct {
 }
 
 // patience is how long the relay has until its welcome: one that is gone without a
-// word must not cost much where there is another.
+// word must not cost much where there is another, least of all one that was waited for
+// already.
 func (v *visit) patience() time.Duration {
-	if v.pacer.others() {
-		return elsewhere
+	switch {
+	case !v.pacer.others():
+		return connectTimeout
+	case v.before != nil && v.before.silent:
+		return elsewhereSilent
 	}
-	return connectTimeout
+	return elsewhere
 }
 
 // live tells that a relay accepted us, and what it advises for the time after.
