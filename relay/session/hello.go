@@ -139,7 +139,7 @@ func (s *Session) welcomeLocked(h *wire.Hello) {
 		Version: protocolVersion, Session: s.id, Resume: host.cfg.Authority.Seal(s.memberLocked(), s.who),
 		Node: host.cfg.Node.Self(), Region: host.cfg.Region,
 		Ping: l.Ping.Milliseconds(), Dead: l.Dead.Milliseconds(), Reconnect: host.Window().Milliseconds(),
-		Expires: expires(s.who), Alternatives: host.targets(),
+		Expires: expires(s.who), ExpiresIn: host.expiresIn(s.who), Alternatives: host.targets(),
 		Limits: wire.Limits{Message: l.Message, Subs: l.Subs, Rate: l.Rate, Burst: l.Burst},
 	})
 }
@@ -202,7 +202,7 @@ func (s *Session) refresh(f *wire.Refresh) {
 	s.mu.Unlock()
 	s.reauthorise(func(string) bool { return true }) // its claims may be others
 	s.mu.Lock()
-	s.sayLocked(&wire.Ack{Ref: f.Ref, Expires: expires(who)})
+	s.sayLocked(&wire.Ack{Ref: f.Ref, Expires: expires(who), ExpiresIn: s.host.expiresIn(who)})
 	s.mu.Unlock()
 }
 
@@ -211,6 +211,15 @@ func expires(who *identity.Identity) int64 {
 		return 0
 	}
 	return who.Expires.UnixMilli()
+}
+
+// expiresIn is how long from now the token is good, in milliseconds: at least 1 where
+// it ends at all, for 0 says nothing.
+func (h *Host) expiresIn(who *identity.Identity) int64 {
+	if who.Expires.IsZero() {
+		return 0
+	}
+	return max(1, who.Expires.Sub(h.cfg.Now()).Milliseconds())
 }
 
 func clip(s string, n int) string {

@@ -470,17 +470,22 @@ func TestPingsAndTheDead(t *testing.T) {
 func TestTokenLifeAndRefresh(t *testing.T) {
 	g := newStage(t, map[string]namespace.Options{"*": {Anonymous: identity.All}})
 	p := g.hello(&wire.Hello{Token: "alice-short"})
-	if w := of[*wire.Welcome](p.frames()); w[0].Expires != g.now.Add(time.Minute).UnixMilli() {
-		t.Errorf("expires %d", w[0].Expires)
+	if w := of[*wire.Welcome](p.frames()); w[0].Expires != g.now.Add(time.Minute).UnixMilli() || w[0].ExpiresIn != 60_000 {
+		t.Errorf("expires %d, in %d ms", w[0].Expires, w[0].ExpiresIn)
 	}
 	p.s.Receive(&wire.Refresh{Ref: 1, Token: "bob"})
 	if errs := of[*wire.Err](p.frames()); len(errs) != 1 || errs[0].Code != wire.CodeBadToken {
 		t.Errorf("another user's token: %+v", errs)
 	}
 	p.s.Receive(&wire.Refresh{Ref: 2, Token: "alice"})
-	if acks := of[*wire.Ack](p.frames()); len(acks) != 1 || acks[0].Ref != 2 {
+	if acks := of[*wire.Ack](p.frames()); len(acks) != 1 || acks[0].Ref != 2 || acks[0].ExpiresIn != 0 {
 		t.Errorf("refresh: %+v", acks)
 	}
+	p.s.Receive(&wire.Refresh{Ref: 3, Token: "alice-short"})
+	if acks := of[*wire.Ack](p.frames()); len(acks) != 1 || acks[0].ExpiresIn != 60_000 {
+		t.Errorf("refresh to a token that ends: %+v", acks)
+	}
+	p.s.Receive(&wire.Refresh{Ref: 4, Token: "alice"})
 	q := g.hello(&wire.Hello{Token: "alice-short"})
 	g.now = g.now.Add(time.Minute)
 	p.s.Alive()

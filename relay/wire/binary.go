@@ -47,6 +47,7 @@ func AppendBinary(dst []byte, f Frame) []byte {
 		dst = putFlag(dst, f.Dup, flagDup)
 		dst = putStamp(dst, f.Stamp)
 		dst = putInt(dst, f.Expires)
+		dst = putAdded(dst, f.ExpiresIn)
 	case *Err:
 		dst = putUint(dst, uint64(f.Ref))
 		dst = putFlag(dst, f.Terminal, flagTerminal)
@@ -249,10 +250,19 @@ func putWelcome(dst []byte, f *Welcome) []byte {
 	dst = putInt(dst, f.Reconnect)
 	dst = putInt(dst, f.Expires)
 	dst = putStrs(dst, f.Alternatives)
-	return putStruct(dst, &f.Limits, func(dst []byte, l *Limits) []byte {
+	dst = putStruct(dst, &f.Limits, func(dst []byte, l *Limits) []byte {
 		dst = putInt(dst, l.Message)
 		dst = putInt(dst, l.Subs)
 		dst = putInt(dst, l.Rate)
 		return putInt(dst, l.Burst)
 	})
+	return putAdded(dst, f.ExpiresIn)
+}
+
+// putAdded writes a time that was added at the end of a frame, where there is one.
+func putAdded(dst []byte, ms int64) []byte {
+	if ms == 0 {
+		return dst
+	}
+	return putInt(dst, ms)
 }

@@ -149,6 +149,7 @@ func (d *body) event(t Type) Frame {
 		f.Dup = d.flags()&flagDup != 0
 		f.Stamp = d.stamp()
 		f.Expires = d.ms("expires")
+		f.ExpiresIn = d.added("expires_ms")
 		return f
 	case TypeErr:
 		f := &Err{Ref: d.ref()}
@@ -270,5 +271,14 @@ func (d *body) welcome() *Welcome {
 		l.Rate = d.int("rate")
 		l.Burst = d.int("burst")
 	})
+	f.ExpiresIn = d.added("expires_ms")
 	return f
+}
+
+// added reads a time that was added at the end of a frame; 0 where none follows.
+func (d *body) added(name string) int64 {
+	if len(d.b) == 0 {
+		return 0
+	}
+	return d.ms(name)
 }

@@ -128,7 +128,8 @@ type Welcome struct {
 	Ping         int64    // the server lets no more than this pass in silence
 	Dead         int64    // silent for longer: the client may take the server for dead
 	Reconnect    int64    // window: after a loss wait a random share of it
-	Expires      int64    // Unix milliseconds when the token ends; 0: never
+	Expires      int64    // Unix milliseconds when the token ends, by the server's clock; 0: never
+	ExpiresIn    int64    // milliseconds from now until then, for a client whose clock is another; 0: not told
 	Alternatives []string // URLs of other regions, best first
 	Limits       Limits
 }
@@ -200,10 +201,11 @@ type Progress struct{ Cursor string }
 
 // Ack answers pub (with Stamp) and refresh (with Expires).
 type Ack struct {
-	Ref     uint32
-	Stamp   position.Stamp
-	Dup     bool  // the id was known: Stamp is that of the first copy
-	Expires int64 // Unix milliseconds
+	Ref       uint32
+	Stamp     position.Stamp
+	Dup       bool  // the id was known: Stamp is that of the first copy
+	Expires   int64 // of refresh: as in Welcome
+	ExpiresIn int64
 }
 
 // Err answers a request that failed (Ref) or tells that the session ends.

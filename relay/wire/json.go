@@ -28,6 +28,7 @@ func AppendJSON(dst []byte, f Frame) []byte {
 		dst = appendStamp(dst, f.Stamp)
 		dst = appendTrue(dst, `,"dup":`, f.Dup)
 		dst = appendInt(dst, `,"expires":`, f.Expires)
+		dst = appendInt(dst, `,"expires_ms":`, f.ExpiresIn)
 	case *Err:
 		dst = append(dst, `{"t":"err"`...)
 		dst = appendUint(dst, `,"ref":`, uint64(f.Ref))
@@ -245,6 +246,7 @@ func appendWelcome(dst []byte, f *Welcome) []byte {
 	dst = appendInt(dst, `,"dead_ms":`, f.Dead)
 	dst = appendInt(dst, `,"reconnect_ms":`, f.Reconnect)
 	dst = appendInt(dst, `,"expires":`, f.Expires)
+	dst = appendInt(dst, `,"expires_ms":`, f.ExpiresIn)
 	dst = appendStrings(dst, `,"alternatives":`, f.Alternatives)
 	if f.Limits == (Limits{}) {
 		return dst

@@ -42,6 +42,8 @@ func decodeEvent(t string, f *fields) (Frame, *DecodeError) {
 				f.boolean(&a.Dup)
 			case "expires":
 				f.ms(&a.Expires)
+			case "expires_ms":
+				f.ms(&a.ExpiresIn)
 			}
 		}
 		return a, nil
@@ -224,6 +226,8 @@ func decodeWelcome(f *fields) *Welcome {
 			f.ms(&w.Reconnect)
 		case "expires":
 			f.ms(&w.Expires)
+		case "expires_ms":
+			f.ms(&w.ExpiresIn)
 		case "alternatives":
 			f.strs(&w.Alternatives)
 		case "limits":
