@@ -117,6 +117,11 @@ func (s *Session) Identity() *identity.Identity {
 // Alive notes an inbound byte: any counts as life.
 func (s *Session) Alive() { s.heard.Store(s.host.cfg.Now().UnixNano()) }
 
+// answer is what a subscription that stands may add to the answers that wait, in
+// bytes: its subbed. A client that asks for all it may at once has not yet had
+// the time to read.
+const answer = 1 << 10
+
 // Receive takes in one frame of the client, one at a time. What is wrong with a
 // request is answered by an err frame; a non-nil result ends the connection. It
 // waits where a plugin is asked, and holds no lock meanwhile: what the session
@@ -139,7 +144,9 @@ func (s *Session) Receive(f wire.Frame) *wire.CloseError {
 		ce = s.request(f)
 	}
 	s.mu.Lock()
-	if ce == nil && len(s.control) > s.host.Limits().Control {
+	// What a hello brings about is as long as the hello, and could not be read before:
+	// it is the next frame that is judged.
+	if ce == nil && !hello && len(s.control) > s.host.Limits().Control+answer*len(s.subs) {
 		// A client that asks and does not read its answers.
 		ce = &wire.CloseError{Close: wire.CloseSlow, Code: wire.CodeSlow, Text: "answers are not read", Retry: s.host.Delay()}
 	}
