@@ -16,8 +16,8 @@ const minBody = 1 << 20
 // methods of every route, for the answer to others.
 var methods = map[string]string{
 	"/v1/ws":                          "GET",
-	"/v1/sse":                         "GET",
-	"/v1/poll":                        "GET",
+	"/v1/sse":                         "GET, POST",
+	"/v1/poll":                        "GET, POST",
 	"/v1/channels/{channel}/messages": "GET, POST",
 	"/v1/channels/{channel}/presence": "GET",
 	"/v1/messages":                    "POST",
@@ -34,7 +34,8 @@ func (r *Relay) routes() http.Handler {
 	r.sockets = &ws.Handler{Host: r.host, Pool: r.pool, Frame: r.cfg.Limits.Frame, Hello: r.cfg.Limits.Hello,
 		Remote: func(req *http.Request) (string, bool) { return r.remote(req), r.proxies.Loopback(req) }}
 	mux.Handle("GET /v1/ws", r.sockets)
-	mux.Handle("GET /v1/sse", &sse.Handler{Host: r.host, Pool: r.pool, Admit: r.admit})
+	streams := &sse.Handler{Host: r.host, Pool: r.pool, Admit: r.admit}
+	mux.Handle("GET /v1/sse", streams)
 	r.polls = &poll.Handler{Host: r.host, Admit: r.admit, Hold: r.cfg.Limits.PollHold}
 	mux.Handle("GET /v1/poll", r.polls)
 	r.api = httpapi.New(httpapi.Config{
@@ -45,6 +46,8 @@ func (r *Relay) routes() http.Handler {
 		Admits: r.admits, Now: r.cfg.Clock, WebTransport: r.cfg.WebTransport, WebTransportURL: r.cfg.WebTransportURL, Hashes: r.cfg.Hashes,
 	})
 	r.api.Register(mux)
+	mux.Handle("POST /v1/sse", r.api.Asked(withoutTokens(streams)))
+	mux.Handle("POST /v1/poll", r.api.Asked(withoutTokens(r.polls)))
 	for path, allowed := range methods {
 		mux.Handle(path, httpapi.Only(allowed))
 	}

@@ -351,7 +351,11 @@ func TestBadInput(t *testing.T) {
 			{"GET", "/", nil, 404, wire.CodeNotFound, nil},
 			{"DELETE", channel, nil, 405, wire.CodeBadRequest, nil},
 			{"GET", "/v1/messages", nil, 405, wire.CodeBadRequest, nil},
-			{"POST", "/v1/sse", nil, 405, wire.CodeBadRequest, nil},
+			{"PUT", "/v1/sse", nil, 405, wire.CodeBadRequest, nil},
+			{"POST", "/v1/sse", nil, 400, wire.CodeBadRequest, nil},
+			{"POST", "/v1/sse", "channel=a&token=x", 400, wire.CodeBadRequest, nil},
+			{"POST", "/v1/poll", "channel=%zz", 400, wire.CodeBadRequest, nil},
+			{"POST", "/v1/poll", endless(), 413, wire.CodeTooBig, nil},
 			{"POST", "/v1/probe", nil, 405, wire.CodeBadRequest, nil},
 		} {
 			got := call(t, c, bad.method, bad.path, bad.body, bad.header...)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -41,7 +42,13 @@ type client struct {
 
 func (c client) get(query string) *http.Response {
 	c.t.Helper()
-	resp, err := c.http.Get(relaytest.URL + "/v1/poll?" + query)
+	ask := func() (*http.Response, error) { return c.http.Get(relaytest.URL + "/v1/poll?" + query) }
+	if len(query) > 8000 { // too long for a URL
+		ask = func() (*http.Response, error) {
+			return c.http.Post(relaytest.URL+"/v1/poll", "application/x-www-form-urlencoded", strings.NewReader(query))
+		}
+	}
+	resp, err := ask()
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -349,4 +356,23 @@ func codeOf(body []byte) wire.Code {
 	}
 	json.Unmarshal(body, &e)
 	return wire.Code(string(e.Code) + string(e.Error.Code))
+}
+
+func TestMoreChannelsThanAURLHolds(t *testing.T) {
+	inMemory(t, relaytest.Open(), func(t *testing.T, s *relaytest.Server) {
+		c := client{t, s.Client()}
+		q := url.Values{}
+		for i := range 1000 {
+			q.Add("channel", fmt.Sprintf("%s.%d", strings.Repeat("n", 60), i))
+		}
+		first := c.poll(q.Encode())
+		if n := count[*wire.Subbed](first); n != 1000 {
+			t.Fatalf("%d channels stand", n)
+		}
+		publish(t, s, q["channel"][999], 1, 2)
+		q.Set("cursor", first.Cursor)
+		if next := c.poll(q.Encode()); next.messages() != "1 2" {
+			t.Errorf("then %q", next.messages())
+		}
+	})
 }

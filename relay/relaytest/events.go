@@ -34,12 +34,18 @@ type Events struct {
 // long as anything waits, a test that waits for nothing would never end.
 const patience = 30 * time.Minute
 
+// longest is a query that goes into a URL, in bytes.
+const longest = 8000
+
 // Events opens /v1/sse with a query, and Last-Event-ID unless id is empty. The
 // test fails if the answer is not a stream.
 func (s *Server) Events(query, id string) *Events {
 	s.t.Helper()
 	ctx, stop := context.WithTimeout(context.Background(), patience)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, URL+"/v1/sse?"+query, nil)
+	if len(query) > longest {
+		req, err = http.NewRequestWithContext(ctx, http.MethodPost, URL+"/v1/sse", strings.NewReader(query))
+	}
 	if err != nil {
 		s.t.Fatal(err)
 	}

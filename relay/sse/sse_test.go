@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -506,4 +507,22 @@ func TestHTTP2(t *testing.T) {
 	if _, err := e.Block(); !errors.Is(err, io.EOF) {
 		t.Errorf("%v, want the end", err)
 	}
+}
+
+func TestMoreChannelsThanAURLHolds(t *testing.T) {
+	inMemory(t, relaytest.Open(), func(t *testing.T, s *relaytest.Server) {
+		q := url.Values{}
+		for i := range 1000 {
+			q.Add("channel", fmt.Sprintf("%s.%d", strings.Repeat("n", 60), i))
+		}
+		e := s.Events(q.Encode(), "")
+		for range 1000 {
+			e.Next("subbed")
+		}
+		publish(t, s, q["channel"][999], 1, 2)
+		numbers(t, e, 1, 2)
+		e.Close()
+		publish(t, s, q["channel"][0], 3, 3)
+		numbers(t, s.Events(q.Encode(), e.LastID), 3, 3)
+	})
 }
