@@ -45,7 +45,7 @@ async function bundle(name) {
   const small = await minify(code, {
     module: true,
     ecma: 2022,
-    compress: { passes: 3, hoist_funs: true, unsafe: true, unsafe_arrows: true, unsafe_methods: true, pure_getters: true, if_return: false },
+    compress: { passes: 3, keep_fargs: false, hoist_funs: true, unsafe: true, unsafe_arrows: true, unsafe_methods: true, pure_getters: true, if_return: false },
     sourceMap: { content: map, includeSources: true, filename: `${name}.js`, url: `${name}.js.map` },
   })
   writeFileSync(`dist/${name}.js`, small.code)

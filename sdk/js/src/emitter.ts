@@ -4,7 +4,7 @@ type Handler = (v: any) => void
 
 /** Calls what an application gave it, for each event of a name. */
 export class Emitter<E> implements Events<E> {
-  private readonly by = new Map<unknown, Map<Handler, unknown>>() // true: once
+  private readonly by: { [K in keyof E]?: Map<Handler, unknown> } = {} // true: once
 
   on<K extends keyof E>(what: K, f: E[K], once?: boolean): this {
     this.of(what).set(f as Handler, once)
@@ -21,7 +21,7 @@ export class Emitter<E> implements Events<E> {
   }
 
   private of(what: keyof E): Map<Handler, unknown> {
-    return this.by.get(what) ?? this.by.set(what, new Map()).get(what)!
+    return (this.by[what] ??= new Map())
   }
 
   hears(what: keyof E): number {

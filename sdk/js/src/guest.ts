@@ -15,8 +15,7 @@ export interface Guest {
 export function guestOf(m: Machine, send: (f: Frame) => void): Guest {
   const subs = new Map<string, Consumer>()
   const part = (channel: string) => {
-    const sub = subs.get(channel)
-    if (sub) m.part(channel, sub)
+    m.part(channel, subs.get(channel)!)
     subs.delete(channel)
   }
   const follow = ({ channel, ref, ...o }: any) => {

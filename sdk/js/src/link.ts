@@ -1,6 +1,5 @@
 import type { Transport } from './api.js'
 import { env } from './env.js'
-import { ChappeError } from './errors.js'
 import { loss, type Feed } from './feed.js'
 import { advice, lossBy, lossOf, type Loss } from './loss.js'
 import type { Machine } from './machine.js'
@@ -136,7 +135,7 @@ export abstract class Link {
       case 'unsubbed':
         // slow: its stream was not read. It goes on where it is, on another one.
         if (f.code === 'slow') m.sync(f.channel)
-        else if (f.code) m.refuse(m.feeds.get(f.channel), new ChappeError(f.code, f.text))
+        else if (f.code) m.refuse(m.feeds.get(f.channel), lossBy(0, f).error)
         return
       case 'err':
         return this.refused(f)

@@ -33,7 +33,7 @@ export const advice = (ms: any): number => (ms > 0 ? Math.min(ms, maxAdvice) : 0
 const final = /^(100[02789]|4[5-9]..|4(?!01|08|09|25|29)..)$/
 
 /** The loss that a close code or an HTTP status tells (0: neither), with what was said beside it: a reason, the body of a refusal, an err frame. */
-export function lossBy(status: number, { code = '', text = `status ${status}`, retry_ms, terminal }: any): Loss {
+export function lossBy(status: number, { code = '', text = status && `status ${status}`, retry_ms, terminal }: any): Loss {
   const delay = advice(retry_ms)
   const auth = status === 401 || (status >= 4400 && status < 4500) || /token/.test(code)
   return {

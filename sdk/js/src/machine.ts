@@ -9,7 +9,6 @@ import { connecting, type Link } from './link.js'
 import { lossOf, type Loss } from './loss.js'
 import { keep, recall, remember } from './memory.js'
 import { Pacer, backoff, baseOf, union } from './pace.js'
-import { watchPage } from './page.js'
 import { race, replaced } from './race.js'
 import { onAbort, passes, type Request } from './request.js'
 import { rewind } from './rewind.js'
@@ -28,6 +27,9 @@ export interface Orders extends Options {
 }
 
 const most = 1000 // requests that wait for a connection
+
+/** The network is back; the page is seen again, or hidden; it is put away, perhaps to come back. */
+const pageEvents = ['online', 'pageshow', 'visibilitychange', 'pagehide']
 
 /** The page was put away, or another tab has the connection. */
 const left = lossOf('', { ours: true })
@@ -66,9 +68,9 @@ export class Machine extends Emitter<ClientEvents> implements Chappe {
     const { home, settled } = recall(o.urls[0]!)
     this.pacer = new Pacer(union(o.nearest && settled! > env.now() ? [home!] : [], o.urls))
     const { signal } = this.gone
-    watchPage(signal, (type) => this.page(type))
-    o.signal?.addEventListener('abort', () => this.close(), { signal })
+    for (const type of pageEvents) env.page?.addEventListener(type, () => this.page(type), { signal })
     if (o.signal?.aborted) this.close()
+    o.signal?.addEventListener('abort', () => this.close(), { signal })
   }
 
   /** What a page's life means for its connection (CLIENTS §11). */
@@ -78,8 +80,10 @@ export class Machine extends Emitter<ClientEvents> implements Chappe {
     if (away || (env.hidden() && !back)) {
       this.save()
       // A page that may come back must not hold a connection, nor make one.
-      if (away) this.leave(left)
-      this.asleep ||= away
+      if (away) {
+        this.leave(left)
+        this.asleep = true
+      }
     } else {
       this.asleep = false
       this.rouse()
@@ -307,13 +311,13 @@ export class Machine extends Emitter<ClientEvents> implements Chappe {
   }
 
   /** Gives an answer to the request that waits for it. One that the relay cannot answer now is made again when it says. */
-  settle(ref = 0, answer?: Frame, error?: Error): boolean {
-    const r = this.pending.get(ref)
+  settle(ref: number | undefined, answer?: Frame, error?: Error): boolean {
+    const r = this.pending.get(ref!)
     if (!r) return false
     r.cancel()
     if (!this.over && passes(r, error)) r.cancel = env.after(error.retryMs || backoff(r.tries++), () => this.ask(r))
     else {
-      this.pending.delete(ref)
+      this.pending.delete(ref!)
       r.settle(answer, error)
     }
     return true
@@ -342,7 +346,6 @@ export class Machine extends Emitter<ClientEvents> implements Chappe {
     this.tabs?.close()
     this.leave({ error })
     for (const ref of this.pending.keys()) this.settle(ref, undefined, error)
-    for (const feed of this.feeds.values()) for (const c of feed.consumers) c.end(error)
-    this.feeds.clear()
+    for (const feed of this.feeds.values()) this.refuse(feed, error)
   }
 }

@@ -37,6 +37,9 @@ function check(raw: string): string {
 
 const lines = 4096 // channels of a pattern whose numbers are kept
 
+/** Drops the oldest of more than that. */
+const forget = (all: Map<string, unknown>, most: number) => all.size > most && all.delete(all.keys().next().value!)
+
 export interface Position {
   /** Ticks by origin, and by origin and shard where that is further. */
   ticks: Map<string, number>
@@ -155,7 +158,7 @@ export class Trail {
     const [was, then] = seen.get(key)?.split('.') ?? []
     if (was && tick - +then! < 12e7) return was !== origin
     seen.set(key, stamp)
-    if (seen.size > 1024) seen.delete(seen.keys().next().value!)
+    forget(seen, 1024)
     return false
   }
 
@@ -175,7 +178,7 @@ export class Trail {
     const last = seqs.get(line)
     seqs.delete(line) // to be the newest
     seqs.set(line, +seq!)
-    if (seqs.size > lines) seqs.delete(seqs.keys().next().value!)
+    forget(seqs, lines)
     return last === undefined ? 0 : +seq! - last - 1
   }
 
@@ -199,7 +202,7 @@ export class Trail {
   /** Whether everything of an origin up to tick is behind this place. */
   covers(origin: string, tick: any): boolean {
     this.merge()
-    return this.pos?.ticks.get(unb64(origin))! >= (tick === 'end' ? Infinity : +tick)
+    return this.pos?.ticks.get(unb64(origin))! >= (+tick || Infinity)
   }
 
   /** '' before the stream has begun. */

@@ -28,7 +28,7 @@ export function onAbort(signal: AbortSignal | undefined, f: () => void): () => v
 }
 
 /** Makes a request over HTTP, and makes it again while the network or something between us and the relay fails. */
-export async function post(link: Link, r: Request): Promise<void> {
+export async function post(link: Link, r: Request): Promise<unknown> {
   const { t, ref, channel, quiet, ...rest } = r.frame
   const { m } = link
   const path = t === 'pub' ? '/v1/messages' : `/v1/channels/${encodeURIComponent(channel)}/${t === 'history' ? 'messages' : t}?${new URLSearchParams(rest)}`
@@ -43,7 +43,7 @@ export async function post(link: Link, r: Request): Promise<void> {
       if (got.ok) {
         const f = await got.json()
         const [answer = f] = f.results ?? []
-        return void link.handle({ ...answer, ref })
+        return link.handle({ ...answer, ref })
       }
       const loss = await lossOfAnswer(got)
       if (loss.auth && renewable) {
@@ -51,7 +51,7 @@ export async function post(link: Link, r: Request): Promise<void> {
         await m.auth.renew(token)
         continue
       }
-      if (!loss.mute) return void m.settle(ref, undefined, loss.error)
+      if (!loss.mute) return m.settle(ref, undefined, loss.error)
       delay = loss.delay!
     } catch {
       // nobody answered, or no token was to be had

@@ -18,12 +18,12 @@ const hold = 35_000 // a poll is held for 25 s, and needs time for the way there
  * place. Requests of the application go over HTTP.
  */
 export class StreamLink extends Link {
-  private gone = new AbortController() // of the present request
+  private gone!: AbortController // of the present request
   private changed?: boolean // the present request is not the right one any more
   private place?: string // where the relay said that all stand; none if something has moved since
   private poll = '' // session of the last answer: the next poll goes on with it
   private retry?: number
-  private posted = Promise.resolve() // when what was published before has its answer
+  private posted: Promise<unknown> = Promise.resolve() // when what was published before has its answer
 
   start(): void {
     this.run().catch((error) => this.end({ error, mute: !this.live, delay: advice(this.last?.retry_ms) || this.retry }))

@@ -41,9 +41,10 @@ export class Tabs {
 
   /** Resolves when it is known who leads. */
   ready(): Promise<void> {
-    this.entered ??= this.enter()
-    this.entered.catch(() => (this.entered = undefined)) // no token was to be had: it is asked again
-    return this.entered
+    return (this.entered ??= this.enter().catch((e) => {
+      this.entered = undefined // no token was to be had: it is asked again
+      throw e
+    }))
   }
 
   private async enter(): Promise<void> {
@@ -99,7 +100,7 @@ export class Tabs {
   private deposed(): void {
     if (this.closed) return
     this.follower = true
-    for (const id of this.guests.keys()) this.bye(id)
+    this.guests.forEach((_, id) => this.bye(id))
     this.m.handover()
     this.queue()
   }
@@ -149,7 +150,7 @@ export class Tabs {
 
   /** Tells the tabs that follow how the connection stands. */
   tell(s: State): void {
-    for (const g of this.guests.values()) g.tell(s)
+    this.guests.forEach((g) => g.tell(s))
   }
 
   close(): void {

@@ -33,14 +33,14 @@ export class Credentials {
   /** A token for a plain request; '' for an anonymous client. */
   async bearer(): Promise<string> {
     const { source } = this
-    if (this.token || typeof source === 'string') return this.token ?? ''
+    if (this.token || !this.renewable) return this.token ?? ''
     this.asked ??= new Promise<string>((yes, no) => {
       const cancel = env.after(patience, () => no(new Error('no token')))
-      void (async () => source())().then(yes, no).then(cancel)
+      void (async () => (source as () => string)())().then(yes, no).then(cancel)
     }).finally(() => (this.asked = undefined))
     this.token = await this.asked
-    if (!this.token) throw new Error('no token')
     this.ends = Infinity
+    if (!this.token) throw new Error('no token')
     return this.token
   }
 
