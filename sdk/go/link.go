@@ -165,6 +165,10 @@ func (l *link) dial() (carrier.Conn, error) {
 
 func (l *link) hear() { l.heard.Store(int64(time.Since(l.born))) }
 
+// firstFlight is about how long a hello may be, in bytes: a relay takes 256 KiB, and
+// one subscription more may have a cursor of 48.
+const firstFlight = 128 << 10
+
 // hello is the first flight: all that the client wants to be told. What is asked
 // for from now on goes out behind the welcome.
 func (l *link) hello(token, ticket string) {
@@ -175,8 +179,14 @@ func (l *link) hello(token, ticket string) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	room := firstFlight
 	for _, s := range c.subs {
-		hello.Subs = append(hello.Subs, l.wishLocked(s, 0))
+		if room <= 0 {
+			break // adopt asks for the others behind the welcome
+		}
+		w := l.wishLocked(s, 0)
+		room -= len(w.Channel) + len(w.Cursor) + len(w.Pass) + 32
+		hello.Subs = append(hello.Subs, w)
 	}
 	l.send(hello)
 }

@@ -9,11 +9,16 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/chappe-relay/chappe/relay/wire"
 	"github.com/chappe-relay/chappe/sdk/go/internal/carrier"
 )
+
+// longestQuery is what goes into a URL, in bytes, with the cursor: proxies take 8 KiB,
+// a relay 16 KiB of headers.
+const longestQuery = 8000
 
 // silence is how long a stream may say nothing when the relay has not told a
 // limit of its own.
@@ -195,6 +200,29 @@ func (t *stream) once(o *opening, nearer <-chan string) (end loss, again bool) {
 	return end, again
 }
 
+// request asks for path, with the cursor in a header where that is told so. What
+// is too long for a URL is the body of a POST (PROTOCOL §1.4).
+func (o *opening) request(path string, header bool) (*http.Request, error) {
+	to, query := o.v.base+path, o.query.Encode()
+	if len(query)+len(o.cursor) <= longestQuery {
+		req, err := http.NewRequestWithContext(o.ctx, http.MethodGet, to+"?"+query, nil)
+		if err == nil && header && o.cursor != "" {
+			req.Header.Set("Last-Event-ID", o.cursor)
+		}
+		return req, err
+	}
+	if o.cursor != "" {
+		o.query.Set("cursor", o.cursor)
+	}
+	req, err := http.NewRequestWithContext(o.ctx, http.MethodPost, to, strings.NewReader(o.query.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header["Idempotency-Key"] = nil // for net/http: on a connection that is gone it is asked again
+	return req, nil
+}
+
 // get requests path and returns a response with status 200.
 func (t *stream) get(o *opening, path, accept string) (*http.Response, loss, bool) {
 	c := t.c
@@ -202,7 +230,7 @@ func (t *stream) get(o *opening, path, accept string) (*http.Response, loss, boo
 	if err != nil {
 		return nil, loss{err: err}, false
 	}
-	req, err := http.NewRequestWithContext(o.ctx, http.MethodGet, o.v.base+path+"?"+o.query.Encode(), nil)
+	req, err := o.request(path, accept == eventStreamType)
 	if err != nil {
 		return nil, loss{err: err}, false
 	}
@@ -210,9 +238,6 @@ func (t *stream) get(o *opening, path, accept string) (*http.Response, loss, boo
 	req.Header.Set("User-Agent", agent)
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	if o.cursor != "" && accept == eventStreamType {
-		req.Header.Set("Last-Event-ID", o.cursor)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

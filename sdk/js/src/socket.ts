@@ -39,6 +39,8 @@ export const dialSocket: Dial = (base, ends) => {
   }
 }
 
+const most = 100 // subscriptions of a hello, for a relay takes 256 KiB: with their cursors 1 KiB or two each; the rest is asked for behind the welcome
+
 /** The link over a pipe: one hello with all subscriptions, and frames both ways (CLIENTS §2). */
 export class SocketLink extends Link {
   private pipe?: Pipe
@@ -56,8 +58,8 @@ export class SocketLink extends Link {
     if (this.ended) return
     const dial = kind === 'tab' ? m.tabs!.dial : kind === 'wt' ? dialTransport : dialSocket
     const ends: Ends = {
-      open: () => this.say({ t: 'hello', version: 1, ...shown, subs: m.wants().map((feed) => this.wish(feed)), agent: m.o.agent }),
-      text: this.read,
+      open: () => this.say({ t: 'hello', version: 1, ...shown, subs: m.wants().slice(0, most).map((feed) => this.wish(feed)), agent: m.o.agent }),
+      text: (message, way) => this.read(message, way),
       lost: (code, reason) => {
         const mute = !this.live && !this.last && code === 1006
         // Its certificate may be another one by now.
@@ -89,7 +91,7 @@ export class SocketLink extends Link {
     if (!this.ended) this.pipe?.send(JSON.stringify(f))
   }
 
-  private readonly read = (message: string, way?: Way): void => {
+  private read(message: string, way?: Way): void {
     this.heard()
     try {
       for (const f of [JSON.parse(message)].flat() as Frame[]) {

@@ -10,6 +10,7 @@ import { rewind } from './rewind.js'
 import type { Frame } from './wire.js'
 
 const silence = 45_000 // until the relay has told a limit of its own
+const longest = 8000 // bytes of a query: what is longer is the body of a POST, for who is on the way may take no longer URL
 const hold = 35_000 // a poll is held for 25 s, and needs time for the way there and back
 
 /**
@@ -95,7 +96,8 @@ export class StreamLink extends Link {
     add('presence', feeds.some((f) => f.wish('presence')) && 1)
     add(cursor ? 'cursor' : 'last', cursor || feeds[0]!.wish('last'))
     const token = await this.m.auth.bearer()
-    const r = await get(this.base, `${path}?${q}`, this.gone.signal, token)
+    const far = `${q}`.length > longest
+    const r = await get(this.base, far ? path : `${path}?${q}`, this.gone.signal, token, far ? { method: 'POST', body: q } : {})
     if (r.status === 200) return r
     this.blame(feeds, await lossOfAnswer(r), token)
     return undefined

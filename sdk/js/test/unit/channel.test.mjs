@@ -3,7 +3,7 @@ import { getEventListeners } from 'node:events'
 import { afterEach, beforeEach, test } from 'node:test'
 import { Chappe, ChappeError } from '../../build/index.js'
 import { cursorOf, lift } from '../../build/position.js'
-import { msg, newWorld, settle, tickOf, upTo } from './world.mjs'
+import { begin, msg, newWorld, settle, tickOf, upTo } from './world.mjs'
 
 let w
 let client
@@ -432,4 +432,29 @@ test('a gap that says that an origin has ended comes once', async () => {
   w.last.welcome()
   w.last.say(lost)
   assert.deepEqual(gaps, ['origin_lost'])
+})
+
+test('what does not fit into one message comes behind the welcome', async () => {
+  client = new Chappe(`http://many${number++}`, { transports: ['ws'], nearest: false })
+  for (let n = 0; n < 250; n++) client.channel(`c.${n}`, { cursor: begin }).on('message', () => {})
+  await w.pass(0)
+  const hello = w.last.welcome()
+  assert.equal(hello.subs.length, 100)
+  const subs = w.last.sent.slice(1)
+  assert.deepEqual([...hello.subs, ...subs].map((s) => s.channel), Array.from({ length: 250 }, (_, n) => `c.${n}`))
+  assert.ok(subs.every((s) => s.t === 'sub' && tickOf(s.cursor) === 1))
+})
+
+test('more channels than a URL can hold are the body of a POST', async () => {
+  for (const kind of ['sse', 'poll']) {
+    w.answer = () => new Promise(() => {})
+    client = new Chappe(`http://many${number++}`, { transports: [kind], nearest: false })
+    const names = Array.from({ length: 300 }, (_, n) => `${'n'.repeat(40)}.${n}`)
+    for (const name of names) client.channel(name).on('message', () => {})
+    await w.pass(0)
+    const { url, method, body } = w.requests.at(-1)
+    assert.deepEqual([new URL(url).search, method], ['', 'POST'])
+    assert.deepEqual(body.getAll('channel'), names)
+    client.close()
+  }
 })
