@@ -57,23 +57,19 @@ export class StreamLink extends Link {
   /** Nothing to follow: a relay that answers is all that is wanted. */
   private async idle(): Promise<void> {
     this.follows.clear()
-    if (!this.live) {
-      this.within()
-      const well = await probe(this.base, this.gone.signal)
-      if (this.changed) return
-      if (!well) return this.fail('no answer', { mute: true })
-      this.region = well.region
-      this.m.adopt(this, 0)
-    }
+    this.within()
+    const well = await probe(this.base, this.gone.signal)
+    if (!well) throw this.cut()
+    this.region = well.region
+    if (!this.live) this.m.adopt(this, 0)
     this.cancel(connecting)
-    await this.rest()
+    await this.rest(15_000)
   }
 
   /** Waits until the request is not the right one any more, or for ms. */
-  private rest(ms?: number): Promise<void> {
+  private rest(ms: number): Promise<void> {
     return new Promise((go) => {
-      if (this.changed) return go()
-      if (ms) this.after(pausing, ms, go)
+      this.after(pausing, this.changed ? 0 : ms, go)
       this.gone.signal.addEventListener('abort', () => go())
     })
   }

@@ -124,3 +124,33 @@ test('over HTTP a refused token is replaced once', async () => {
   await ack
   assert.deepEqual(shown, ['Bearer t0', 'Bearer t1'])
 })
+
+test('a client that only publishes notices that its relay is gone, and goes to another', async () => {
+  for (const kind of ['sse', 'poll']) {
+    let gone = ''
+    w.answer = (url) => {
+      if (gone && url.startsWith(gone)) return
+      return url.includes('/v1/probe') ? json(well) : json({ results: [{ stamp: 's.1.1' }] })
+    }
+    const [here, there] = [`http://publish${number++}`, `http://publish${number++}`]
+    client = new Chappe([here, there], { transports: [kind], nearest: false })
+    const told = []
+    client.publish('a', 1).then((ack) => told.push(ack.stamp))
+    await turn()
+    assert.deepEqual([told, client.state.url], [['s.1.1'], here])
+    gone = here
+    client.publish('a', 2).then((ack) => told.push(ack.stamp))
+    await turn(2000)
+    assert.deepEqual([told.length, client.state.phase, client.state.url], [2, 'live', there])
+    client.close()
+  }
+})
+
+test('a relay that answers nothing any more is gone, too', async () => {
+  w.answer = (url) => (url.includes('/v1/probe') ? json(well) : json({ results: [{ stamp: 's.1.1' }] }))
+  open('sse')
+  await Promise.all([client.publish('a', 1), turn()])
+  w.answer = (_url, { signal }) => new Promise((_, no) => signal.addEventListener('abort', () => no(signal.reason)))
+  await turn(1300) // 26 s: its next question after 15 s, and 10 s of patience
+  assert.equal(client.state.phase === 'live', false)
+})
