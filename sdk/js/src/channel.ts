@@ -182,7 +182,7 @@ export class Channel<T = any> extends Emitter<ChannelEvents<T>> implements API<T
     this.started.catch(() => {}) // told by the loop, by 'error', or in the log
     const { started } = this
     try {
-      this.unbind = onAbort(signal, () => this.leave(signal!.reason))
+      this.unbind = onAbort(signal, (why) => this.leave(why))
       this.place()
       this.m.join(this.name, this)
     } catch (e) {

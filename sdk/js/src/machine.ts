@@ -288,7 +288,7 @@ export class Machine extends Emitter<ClientEvents> implements Chappe {
       if (!this.link && this.pending.size >= most) throw new ChappeError('too_many')
       const ref = ++this.ref
       const frame = JSON.parse(JSON.stringify({ ...f, ref }))
-      const undo = onAbort(signal, () => this.settle(ref, undefined, signal!.reason))
+      const undo = onAbort(signal, (why) => this.settle(ref, undefined, why))
       const r: Request = {
         frame,
         tries: 0,

@@ -1,5 +1,5 @@
 import { env } from './env.js'
-import { ChappeError } from './errors.js'
+import { closed, type ChappeError } from './errors.js'
 import { get } from './http.js'
 import type { Link } from './link.js'
 import { lossOfAnswer } from './loss.js'
@@ -20,11 +20,12 @@ export interface Request {
 export const passes = ({ frame }: Request, e?: Error): e is ChappeError =>
   /draining|overloaded/.test((e as ChappeError)?.code) || (frame.quiet && (e as ChappeError)?.code === 'no_session')
 
-/** Calls f when a signal aborts; the result undoes it. Throws the reason of one that has. */
-export function onAbort(signal: AbortSignal | undefined, f: () => void): () => void {
+/** Calls f with the reason when a signal aborts; the result undoes it. Throws the reason of one that has. */
+export function onAbort(signal: AbortSignal | undefined, f: (why: Error) => void): () => void {
+  const aborted = () => f(signal!.reason ?? closed())
   signal?.throwIfAborted()
-  signal?.addEventListener('abort', f)
-  return () => signal?.removeEventListener('abort', f)
+  signal?.addEventListener('abort', aborted)
+  return () => signal?.removeEventListener('abort', aborted)
 }
 
 /** Makes a request over HTTP, and makes it again while the network or something between us and the relay fails. */

@@ -125,6 +125,18 @@ test('over HTTP a refused token is replaced once', async () => {
   assert.deepEqual(shown, ['Bearer t0', 'Bearer t1'])
 })
 
+test('a signal that is aborted without a reason ends what waits', async () => {
+  open('ws')
+  const abort = new AbortController()
+  const ack = client.publish('a', 1, { signal: abort.signal })
+  const loop = client.channel('a', { signal: abort.signal })[Symbol.asyncIterator]().next()
+  await w.pass(0)
+  w.last.welcome()
+  abort.abort(null)
+  await assert.rejects(ack, { code: 'closed' })
+  assert.equal((await loop).done, true)
+})
+
 test('a client that only publishes notices that its relay is gone, and goes to another', async () => {
   for (const kind of ['sse', 'poll']) {
     let gone = ''
