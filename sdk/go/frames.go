@@ -51,11 +51,12 @@ func (l *link) welcomed(w *wire.Welcome) {
 		l.fail(replaced)
 		return
 	}
-	c.auth.accepted(w.Resume, w.Expires)
+	ends := endOf(w.Expires, w.ExpiresIn)
+	c.auth.accepted(w.Resume, ends)
 	if dead := advice(w.Dead); dead > 0 {
 		l.watch(advice(w.Ping), dead)
 	}
-	l.begin(func() { l.refresh(w.Expires) })
+	l.begin(func() { l.refresh(ends) })
 	l.begin(l.seek)
 	l.v.live(State{URL: l.base, Region: w.Region, Session: w.Session, Transport: l.kind}, advice(w.Reconnect), w.Alternatives)
 	close(l.live)
@@ -239,17 +240,17 @@ func (l *link) askedLocked(f *wire.Err) *Subscription {
 }
 
 // refresh brings new tokens shortly before the present one ends, in place.
-func (l *link) refresh(expires int64) {
+func (l *link) refresh(ends time.Time) {
 	c := l.c
 	for {
-		in, due := c.renewal(expires)
+		in, due := c.renewal(ends)
 		if !due || !c.sleep(l.ctx, in) {
 			return
 		}
 		token, err := c.auth.fresh(l.ctx)
 		if err != nil {
 			c.log.Warn("chappe: no new token", "err", err)
-			if !c.sleep(l.ctx, refreshRetry) || time.Now().UnixMilli() >= expires {
+			if !c.sleep(l.ctx, refreshRetry) || !time.Now().Before(ends) {
 				return // the relay will end the session; the next one asks again
 			}
 			continue
@@ -260,7 +261,7 @@ func (l *link) refresh(expires int64) {
 			c.log.Warn("chappe: the relay refused a new token", "err", err)
 			return
 		}
-		c.auth.accepted("", ack.Expires)
-		expires = ack.Expires
+		ends = endOf(ack.Expires, ack.ExpiresIn)
+		c.auth.accepted("", ends)
 	}
 }

@@ -363,12 +363,13 @@ func (t *stream) lose(name string, err error) {
 
 func (t *stream) welcomed(o *opening, w *wire.Welcome) {
 	c := t.c
-	c.auth.accepted("", w.Expires)
+	ends := endOf(w.Expires, w.ExpiresIn)
+	c.auth.accepted("", ends)
 	if dead := advice(w.Dead); dead > 0 {
 		o.dog.watch(dead)
 	}
 	t.renew = time.Time{}
-	if in, due := c.renewal(w.Expires); due {
+	if in, due := c.renewal(ends); due {
 		t.renew = time.Now().Add(in)
 		o.timers = append(o.timers, time.AfterFunc(in, func() { o.cancel(errRenewal) }))
 	}

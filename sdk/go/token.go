@@ -97,18 +97,32 @@ func (a *credentials) present(ctx context.Context) (string, error) {
 	return token, nil
 }
 
-// accepted records what a relay said of the credentials. expires is Unix
-// milliseconds, 0 for never.
-func (a *credentials) accepted(ticket string, expires int64) {
+// near is an end that is not believed where it is told by the relay's clock alone:
+// ours may be ahead of that.
+const near = 10 * time.Second
+
+// endOf returns when credentials end: zero for never, and where it is not known.
+func endOf(expires, fromNow int64) time.Time {
+	if fromNow > 0 {
+		return time.Now().Add(time.Duration(min(fromNow, maxLife.Milliseconds())) * time.Millisecond)
+	}
+	if end := time.UnixMilli(expires); time.Until(end) > near {
+		return end
+	}
+	return time.Time{}
+}
+
+// maxLife bounds the arithmetic, not the tokens.
+const maxLife = 100 * 365 * 24 * time.Hour
+
+// accepted records what a relay said of the credentials.
+func (a *credentials) accepted(ticket string, ends time.Time) {
 	a.turn <- struct{}{}
 	defer a.unlock()
 	if ticket != "" {
 		a.ticket = ticket
 	}
-	a.ends = time.Time{}
-	if expires > 0 {
-		a.ends = time.UnixMilli(expires)
-	}
+	a.ends = ends
 }
 
 // refused records that the last credentials were refused. It reports whether
@@ -130,11 +144,11 @@ func (a *credentials) refused() bool {
 
 // renewal returns how long before the credentials' end to bring new ones: a
 // random moment in the last minute, or in the last quarter of a short life.
-func (c *Client) renewal(expires int64) (in time.Duration, due bool) {
-	if expires <= 0 || c.o.TokenSource == nil {
+func (c *Client) renewal(ends time.Time) (in time.Duration, due bool) {
+	if ends.IsZero() || c.o.TokenSource == nil {
 		return 0, false
 	}
-	left := time.Until(time.UnixMilli(expires))
+	left := time.Until(ends)
 	margin := min(time.Minute, left/4)
 	return max(time.Second, left-margin+c.jitter(margin/2)), true
 }

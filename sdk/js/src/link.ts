@@ -123,6 +123,8 @@ export abstract class Link {
     const { m } = this
     if (f.t !== 'err' && m.settle(f.ref, f)) return
     switch (f.t) {
+      case 'ack':
+        return f.expires && this.accepted(f)
       case 'msg':
       case 'gap':
       case 'presence':
@@ -152,23 +154,23 @@ export abstract class Link {
     this.node = f.node
     this.region = f.region
     this.ping = advice(f.ping_ms) || this.ping
-    this.m.auth.accepted(f.resume, f.expires)
+    this.accepted(f)
     if (f.dead_ms) this.watch(advice(f.dead_ms))
-    this.renew(f.expires)
     this.m.adopt(this, advice(f.reconnect_ms), f.alternatives)
   }
 
-  /** Brings a new token shortly before the present one ends. */
-  protected renew(expires?: number): void {
+  /** Records what the relay says of the credentials, and brings a new token shortly before they end. */
+  private accepted(f: Frame): void {
     const { auth } = this.m
-    if (!expires || !auth.renewable) return
+    const ends = auth.accepted(f)
+    if (!auth.renewable) return
     const bring = () =>
       auth.fresh().then(
         (token) => this.ended || this.refresh(token),
         // The relay will end the session; the next one asks again.
-        () => env.now() < expires && this.after(expiring, 5000, bring),
+        () => env.now() < ends && this.after(expiring, 5000, bring),
       )
-    this.after(expiring, auth.renewal(expires), bring)
+    this.after(expiring, auth.renewal(ends), bring)
   }
 
   private deliver(f: Frame, way: Way): void {

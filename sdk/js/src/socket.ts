@@ -120,13 +120,8 @@ export class SocketLink extends Link {
   }
 
   protected refresh(token: string): void {
-    this.m.request({ t: 'refresh', token }).then(
-      ({ expires }) => {
-        this.m.auth.accepted('', expires)
-        this.renew(expires)
-      },
-      () => {}, // the old one stays, and ends
-    )
+    // No request: the next connection shows it anyway. Refused, the old one stays, and ends.
+    this.say({ t: 'refresh', ref: ++this.m.ref, token })
   }
 
   /** Leaves a channel that it does not follow: any answer is life. */

@@ -1,7 +1,7 @@
 import type { TokenSource } from './api.js'
 import { env } from './env.js'
 import { unb64 } from './position.js'
-import { enclose } from './wire.js'
+import { enclose, type Frame } from './wire.js'
 
 const patience = 30_000 // ms that a callback has: one that never answers must not stop the client
 
@@ -68,10 +68,14 @@ export class Credentials {
     return this.bearer()
   }
 
-  /** Records what a relay said of the credentials. expires: Unix ms, 0 or none for never. */
-  accepted(ticket?: string, expires?: number): void {
-    this.ticket = ticket || this.ticket
-    this.ends = expires || Infinity
+  /**
+   * Records what a relay said of the credentials, and returns when they end. `expires`
+   * is by its clock: ours may be ahead, so an end that is near says nothing.
+   */
+  accepted({ resume, expires, expires_ms }: Frame): number {
+    const now = env.now()
+    this.ticket = resume || this.ticket
+    return (this.ends = expires_ms ? now + expires_ms : expires > now + 10_000 ? expires : Infinity)
   }
 
   /** Records that the credentials were refused, and reports whether there are others to try. */

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, test } from 'node:test'
 import { Chappe } from '../../build/index.js'
 import { env } from '../../build/env.js'
 import { Credentials } from '../../build/token.js'
-import { newWorld } from './world.mjs'
+import { json, newWorld, well } from './world.mjs'
 
 let w
 let client
@@ -96,4 +96,58 @@ test('two tokens are one user’s where they say the same, but for their times a
   assert.notEqual(await who(jwt({ sub: 'ann', chappe: { grants: [] } })), ann)
   assert.equal(await who(''), '')
   for (const opaque of ['key-1', 'a.b.c', 'a.']) assert.equal(await who(opaque), undefined, opaque)
+})
+
+/** The relay's answers for a while, each refresh acknowledged with these members; the result counts the questions. */
+const serve = async (ms, end, welcome = end) => {
+  let asked = 0
+  open(() => `token${asked++}`, { transports: ['ws'] })
+  await w.pass(0)
+  w.last.welcome(welcome())
+  for (let t = 0; t < ms; t += 500) {
+    await w.pass(500)
+    for (const f of w.last.sent.splice(1)) if (f.t === 'refresh') w.last.say({ t: 'ack', ref: f.ref, ...end() })
+  }
+  return asked
+}
+
+test('when a token ends is reckoned from now: clocks may differ by hours', async () => {
+  for (const skew of [-3_600_000, 0, 3_600_000]) {
+    const asked = await serve(3_600_000, () => ({ expires: w.at + skew + 900_000, expires_ms: 900_000 }))
+    assert.ok(asked === 5, `${asked} tokens of 15 min in an hour, the relay's clock at ${skew}`)
+    client.close()
+  }
+})
+
+test('an end that has passed by our clock says nothing: the token is not asked for again and again', async () => {
+  for (const early of [3_600_000, 900_000, 890_001]) {
+    assert.equal(await serve(120_000, () => ({ expires: w.at + 900_000 - early })), 1, `ahead by ${early} ms`)
+    client.close()
+  }
+  // A clock that is ahead by less brings it too often, but not at once.
+  assert.ok((await serve(60_000, () => ({ expires: w.at + 11_000 }))) < 9)
+})
+
+test('a refresh without an answer is forgotten: no URL has the token, and it keeps nobody connected', async () => {
+  let asked = 0
+  const url = `http://token${number++}`
+  client = new Chappe(url, { nearest: false, token: () => `secret${asked++}`, transports: ['ws', 'sse'] })
+  const ch = client.channel('a').on('message', () => {})
+  w.answer = () => held()
+  await w.pass(0)
+  w.last.welcome({ expires: w.at, expires_ms: 20_000 })
+  await w.pass(20_000)
+  assert.equal(w.last.sent.filter((f) => f.t === 'refresh').length, 1)
+  w.answer = (u) => (u.includes('/v1/probe') ? json(well) : u.includes('/v1/sse') ? new Response(new ReadableStream({ start: (c) => c.enqueue(new TextEncoder().encode('data: {"t":"welcome","version":1}\n\n')) })) : json({}, 404))
+  w.last.drop()
+  for (let i = 0; i < 30; i++) {
+    if (w.last.closed === undefined) w.last.drop()
+    await new Promise(setImmediate)
+    await w.pass(500)
+  }
+  assert.deepEqual([client.state.phase, client.state.transport], ['live', 'sse'])
+  assert.deepEqual(w.requests.filter((r) => /secret|refresh/.test(r.url)), [])
+  ch.close()
+  await w.pass(0)
+  assert.equal(client.pending.size, 0)
 })
