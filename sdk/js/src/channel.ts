@@ -218,7 +218,7 @@ export class Channel<T = any> extends Emitter<ChannelEvents<T>> implements API<T
     if (!this.started || this.ended) return
     this.queue = []
     this.paused = false
-    this.o.cursor = this.cursor // where a later loop goes on
+    this.m.keep(this.name, (this.o.cursor = this.cursor)) // where a later loop, or page, goes on
     this.m.part(this.name, this)
     this.end(why, true)
   }

@@ -7,6 +7,8 @@ export interface Consumer {
   readonly o: SubOptions
   /** After what was received. */
   readonly got: Trail
+  /** After what was taken, where that is kept. */
+  readonly cursor?: string
   /** It takes nothing now, and will be given again from `got`. */
   paused?: boolean
   push(f: Frame): void

@@ -9,6 +9,7 @@ import { connecting, type Link } from './link.js'
 import { lossOf, type Loss } from './loss.js'
 import { keep, recall, remember } from './memory.js'
 import { Pacer, backoff, baseOf, union } from './pace.js'
+import { before } from './position.js'
 import { race, replaced } from './race.js'
 import { onAbort, passes, type Request } from './request.js'
 import { rewind } from './rewind.js'
@@ -187,7 +188,8 @@ export class Machine extends Emitter<ClientEvents> implements Chappe {
 
   private save(): void {
     for (const feed of this.feeds.values()) {
-      for (const c of feed.consumers as Set<Consumer & { cursor?: string }>) if (c.cursor) this.keep(feed.name, c.cursor)
+      const cursor = before([...feed.consumers].map((c) => c.cursor))
+      if (cursor) this.keep(feed.name, cursor) // else it is another tab that follows it
     }
   }
 

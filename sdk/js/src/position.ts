@@ -231,8 +231,8 @@ export class Trail {
  * dropped. An origin that one does not name is left out, which says the same as
  * there: done up to the history window before the newest (PROTOCOL §3.2).
  */
-export function before(cursors: string[]): string {
-  const [first = '', ...rest] = new Set(cursors.filter(Boolean))
+export function before(cursors: (string | undefined)[]): string {
+  const [first = '', ...rest] = new Set(cursors.filter((c) => c)) as Set<string>
   if (!rest.length) return first
   const all = [first, ...rest].map(positionOf)
   const out: Position = { ticks: new Map(), seqs: new Map() }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, test } from 'node:test'
 import { Chappe } from '../../build/index.js'
-import { msg, newWorld, tickOf } from './world.mjs'
+import { begin, msg, newWorld, tickOf } from './world.mjs'
 
 let w
 let client
@@ -209,4 +209,41 @@ test('states are told once and in order', async () => {
   await w.pass(0)
   client.close()
   assert.deepEqual(all, ['connecting', 'live', 'waiting', 'connecting', 'live', 'closed'])
+})
+
+test('a channel that was closed goes on behind what it took, also in this page', async () => {
+  await open({ store })
+  w.last.welcome()
+  const one = client.channel('b').on('message', (m) => got.push(m.data))
+  await w.pass(0)
+  w.last.say({ t: 'subbed', ref: w.last.sent.at(-1).ref, channel: 'b', cursor: begin }, msg('b', 2))
+  w.fire('pagehide') // stores, and ends the connection
+  w.fire('pageshow')
+  await w.pass(2000)
+  w.last.welcome()
+  for (let n = 3; n < 6; n++) w.last.say(msg('b', n))
+  one.close()
+  client.channel('b').on('message', (m) => got.push(m.data))
+  await w.pass(0)
+  assert.equal(tickOf(w.last.sent.findLast((f) => f.t === 'sub').cursor), 5)
+})
+
+test('of several that share a name the last place is stored that is behind none of them', async () => {
+  for (const slowFirst of [true, false]) {
+    await open({ store })
+    client.close()
+    client = new Chappe(`http://page${number++}`, { transports: ['ws'], nearest: false, store })
+    const slow = () => void client.channel('a')[Symbol.asyncIterator]().next()
+    if (slowFirst) slow()
+    client.channel('a').on('message', () => {})
+    if (!slowFirst) slow()
+    await w.pass(0)
+    w.last.welcome()
+    for (let n = 2; n < 9; n++) w.last.say(msg('a', n))
+    await w.pass(0)
+    w.fire('pagehide')
+    assert.deepEqual([...stored.values()].map(tickOf), [2])
+    client.close()
+    stored.clear()
+  }
 })
