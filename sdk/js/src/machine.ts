@@ -218,7 +218,10 @@ export class Machine extends Emitter<ClientEvents> implements Chappe {
     const lived = this.since && env.now() - this.since + 1
     this.since = 0
     if (this.over) return
-    if (this.tabs?.follower && (loss.silent || loss.mute)) this.tabs.seize()
+    if (this.tabs?.follower && (loss.silent || loss.mute)) {
+      this.tabs.seize()
+      loss = left // of the tab that led: it says nothing of the relay
+    }
     if (loss.terminal || (loss.auth && !this.auth.refused())) return this.finish(loss.error)
     if (!loss.ours) this.lost = loss
     const delay = this.pacer.next(loss, lived)

@@ -167,3 +167,17 @@ test('a tab that does not answer is deposed, and follows when it is back; the re
   await settle()
   assert.deepEqual([one.got, two.got], [[2], [2]])
 })
+
+test('a tab that opens while the one that leads is frozen goes to the same region', async () => {
+  const [near, far] = [`http://near${number}`, `http://far${number}`]
+  url = [near, far]
+  await tab({})
+  w.last.welcome()
+  await w.pass(100)
+  deaf = first
+  const client = new Chappe(url, { transports: ['ws'], nearest: false })
+  clients.push(client)
+  client.channel('a').on('message', () => {})
+  for (let ms = 0; w.sockets.length < 2 && ms < 20_000; ms += 100) await w.pass(100)
+  assert.match(w.last.url, new RegExp(near.slice(4)))
+})
