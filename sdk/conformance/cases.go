@@ -24,7 +24,7 @@ func quick() wire.Welcome { return wire.Welcome{Reconnect: 50} }
 
 // Cases returns all cases.
 func Cases() []Case {
-	return append(append(append(delivery(), returns()...), endings()...), requests()...)
+	return append(append(append(delivery(), returns()...), endings()...), append(requests(), bounds()...)...)
 }
 
 // delivery: what reaches the application (CLIENTS §2, §5).

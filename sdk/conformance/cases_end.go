@@ -132,7 +132,7 @@ func endings() []Case {
 			t.Open(Command{Tokens: []string{"first", "second"}})
 			t.Subscribe("a")
 			w := quick()
-			w.Expires = time.Now().Add(4 * time.Second).UnixMilli()
+			w.Expires, w.ExpiresIn = time.Now().Add(4*time.Second).UnixMilli(), 4000
 			v := t.Until(w, "a")
 			v.Send(Message("a", 2))
 			t.Takes("a", 2)
@@ -149,7 +149,7 @@ func endings() []Case {
 			if !ok || f.Token != "second" {
 				t.Fatalf("got %+v, want a refresh to the second token", f)
 			}
-			v.Send(&wire.Ack{Ref: f.Ref, Expires: time.Now().Add(time.Hour).UnixMilli()})
+			v.Send(&wire.Ack{Ref: f.Ref, Expires: time.Now().Add(time.Hour).UnixMilli(), ExpiresIn: time.Hour.Milliseconds()})
 			v.Send(Message("a", 3))
 			t.Takes("a", 3)
 			if v.over() {

@@ -15,6 +15,7 @@ import (
 type Command struct {
 	Do         string          `json:"do"` // open, subscribe, unsubscribe, publish, history, close
 	URL        string          `json:"url,omitempty"`
+	URLs       []string        `json:"urls,omitempty"`       // further relays, to be tried in order
 	Hashes     []string        `json:"hashes,omitempty"`     // of the certificate that is to be believed, SHA-256 in base64
 	Transports []string        `json:"transports,omitempty"` // allowed, the best first
 	Token      string          `json:"token,omitempty"`

@@ -59,6 +59,8 @@ func newRelay(secure bool) (*Relay, error) {
 	mux.HandleFunc("GET /v1/ws", r.socket)
 	mux.HandleFunc("GET /v1/sse", r.stream)
 	mux.HandleFunc("GET /v1/poll", r.poll)
+	mux.HandleFunc("POST /v1/sse", asked(r.stream))
+	mux.HandleFunc("POST /v1/poll", asked(r.poll))
 	mux.HandleFunc("POST /v1/channels/{channel}/messages", r.post)
 	mux.HandleFunc("POST /v1/messages", r.batch)
 	mux.HandleFunc("GET /v1/channels/{channel}/messages", r.history)
@@ -79,7 +81,7 @@ func newRelay(secure bool) (*Relay, error) {
 			return
 		}
 		mux.ServeHTTP(w, q)
-	}), ReadHeaderTimeout: 10 * time.Second}
+	}), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10} // as a relay has it
 	go r.srv.Serve(ln)
 	return r, nil
 }
@@ -149,7 +151,7 @@ func (r *Relay) visit(transport string, hello wire.Hello, p pipe) *Visit {
 	r.number++
 	v := &Visit{
 		Relay: r, Transport: transport, Hello: hello, At: time.Now(), pipe: p, id: fmt.Sprintf("s%d", r.number),
-		out: make(chan []byte, 256), frames: make(chan wire.Frame, 256), gone: make(chan struct{}), cursor: hello.Cursor, answered: hello.Cursor,
+		out: make(chan []byte, 256), frames: make(chan wire.Frame, 1024), gone: make(chan struct{}), cursor: hello.Cursor, answered: hello.Cursor,
 	}
 	r.all = append(r.all, v)
 	return v
@@ -193,6 +195,10 @@ func (r *Relay) converse(transport string, p pipe, bin bool, next func() ([]byte
 		return
 	}
 	hello, ok := first[0].(*wire.Hello)
+	if len(b) > longest {
+		p.close(&wire.CloseError{Close: wire.CloseTooBig, Code: wire.CodeTooBig, Text: "a hello of " + strconv.Itoa(len(b)) + " bytes"})
+		return
+	}
 	if !ok {
 		p.close(&wire.CloseError{Close: wire.CloseBadFrame, Code: wire.CodeBadFrame, Text: "hello comes first"})
 		return
@@ -217,6 +223,21 @@ func (r *Relay) converse(transport string, p pipe, bin bool, next func() ([]byte
 		}
 	}
 }
+
+// asked reads a query that was too long for a URL.
+func asked(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, q *http.Request) {
+		body, err := io.ReadAll(io.LimitReader(q.Body, 1<<20))
+		if err != nil {
+			return
+		}
+		q.URL.RawQuery = string(body)
+		h(w, q)
+	}
+}
+
+// longest is what a relay takes in one message (PROTOCOL §9).
+const longest = 256 << 10
 
 // wishes reads what an event stream or a poll asks for, as the hello it stands for.
 func wishes(q *http.Request) wire.Hello {

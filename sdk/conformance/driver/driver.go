@@ -113,7 +113,7 @@ func (d *driver) obey(c conformance.Command) {
 }
 
 func (d *driver) open(c conformance.Command) {
-	o := chappe.Options{Token: c.Token, Transport: c.Transports[0], Memory: d.memory, WebTransport: d.dialer, OnState: func(s chappe.State) {
+	o := chappe.Options{Token: c.Token, Regions: c.URLs, Transport: c.Transports[0], Memory: d.memory, WebTransport: d.dialer, OnState: func(s chappe.State) {
 		d.say(conformance.Event{Event: "state", Phase: string(s.Phase), URL: s.URL, Code: code(s.Err)})
 	}}
 	if len(c.Transports) > 1 {

@@ -12,14 +12,14 @@ export function obey(Chappe, say) {
       (e) => say({ event: 'failed', channel, code: code(e) }),
     )
   return {
-    open({ url, hashes, transports, token, tokens, token_ms = 0 }) {
+    open({ url, urls = [], hashes, transports, token, tokens, token_ms = 0 }) {
       const bring = async () => {
         say({ event: 'token' })
         await new Promise((go) => setTimeout(go, token_ms))
         if (!tokens.length) throw new Error('no token is left')
         return tokens.shift()
       }
-      client = new Chappe(url, { token: tokens ? bring : token, hashes, transports, share: false, nearest: false, log() {} })
+      client = new Chappe([url, ...urls], { token: tokens ? bring : token, hashes, transports, share: false, nearest: false, log() {} })
       client.on('state', (s) => say({ event: 'state', phase: s.phase, url: s.url, code: code(s.error) }))
     },
     async subscribe({ channel, cursor, last, policy, via }) {
