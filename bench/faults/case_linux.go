@@ -105,8 +105,9 @@ func crowd(l *Load, r *Result) string {
 	return unless(r.Cuts >= l.Readers, fmt.Sprintf("only %d of %d clients were cut", r.Cuts, l.Readers))
 }
 
-func rough(_ *Load, r *Result) string {
-	return unless(r.Cuts == 0, fmt.Sprintf("%d clients were cut", r.Cuts))
+// rough: connections last, but for a few that may hear nothing for too long.
+func rough(l *Load, r *Result) string {
+	return unless(r.Cuts <= l.Readers/20, fmt.Sprintf("%d of %d clients were cut", r.Cuts, l.Readers))
 }
 
 func unless(ok bool, text string) string {
