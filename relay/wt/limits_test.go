@@ -346,6 +346,7 @@ func TestReasonOnTheControlStream(t *testing.T) {
 			if took := time.Since(began); !ok || !se.Remote || wire.CloseCode(se.ErrorCode) != wire.CloseRevoked || took > time.Second {
 				t.Fatalf("after %v: %v", took, err)
 			}
+			time.Sleep(time.Second) // the relay has let go of it, too
 		}
 	})
 }
