@@ -147,8 +147,8 @@ func (s *Session) takeLocked(dst []byte, full int, horizon uint64) []byte {
 	if fromLog {
 		var lost uint64
 		n, lost = e.log.Read(e.next, limit, es[:])
-		if lost > 0 {
-			e.next += lost
+		e.next += lost
+		if lost > 0 && s.owedLocked(e) {
 			if e.policy == namespace.Close {
 				s.slowLocked()
 				s.popLocked()
@@ -390,7 +390,7 @@ func (s *Session) conflateLocked(dst []byte, e *sub) []byte {
 	gone := len(all) - len(kept)
 	clear(all[len(kept):])
 	e.moreLocked().kept = kept
-	if lost > 0 {
+	if lost > 0 && s.owedLocked(e) {
 		dst = s.tellLocked(dst, &wire.Gap{Channels: []string{e.log.Name}, Count: lost, Reason: wire.ReasonSlow})
 	}
 	if gone > 0 {

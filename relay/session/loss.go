@@ -189,6 +189,16 @@ func (s *Session) eventLocked(ev *node.Event) *wire.Gap {
 	return g
 }
 
+// owedLocked reports whether what a log dropped before it was read was for the reader:
+// one that resumes reads from the oldest entry on, and passes over what it has.
+func (s *Session) owedLocked(e *sub) bool {
+	p := e.filter
+	if s.bare() {
+		p = s.pos
+	}
+	return p == nil || len(e.log.Lost(func(o position.Origin) uint64 { return s.host.done(p, e.log, o) })) > 0
+}
+
 // missesLocked reports whether a loss holds anything that the client has not done, as
 // far as a subscription goes.
 func (s *Session) missesLocked(e *sub, ev *node.Event) bool {

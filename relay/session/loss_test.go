@@ -368,3 +368,27 @@ func TestALossBeforeASubscriptionIsNotItsOwn(t *testing.T) {
 		}
 	}
 }
+
+// What a log drops while somebody resumes is told to who has not had it, and is none of
+// the business of who has: that one passes over it.
+func TestWhatIsHadIsNotMissed(t *testing.T) {
+	for _, form := range []Form{FormSSE, FormBinary} {
+		for _, last := range []bool{true, false} {
+			g := newStage(t, map[string]namespace.Options{"*": {History: true, Age: time.Minute, Wide: true, Anonymous: identity.All}})
+			first := g.publish("a.x", "1")
+			after := g.publish("a.x", "2", "3")
+			if !last {
+				after = first
+			}
+			var had position.Position
+			had.Raise(after.Origin, after.Tick)
+			p := g.comes(form, had.Cursor(), "a.*")
+			g.now = g.now.Add(2 * time.Minute) // before it has read
+			g.node.Tick()
+			gaps, recovered := p.gaps(t)
+			if !recovered || (len(gaps) == 0) != last || !last && (gaps[0].Reason != wire.ReasonSlow || gaps[0].Count == 0) {
+				t.Errorf("form %d, all had %v: recovered %v, told %+v", form, last, recovered, gaps)
+			}
+		}
+	}
+}
