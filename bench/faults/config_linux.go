@@ -1,11 +1,15 @@
 package faults
 
 import (
+	"crypto/tls"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/chappe-relay/chappe/bench/certificate"
 )
 
 // configure writes what the nodes are to be.
@@ -13,18 +17,19 @@ func (c *cluster) configure(l Load) error {
 	if out, err := exec.Command(c.binary, "regions", "init", "-dir", c.dir, "a=a:7422", "b=b:7422", "c=c:7422").CombinedOutput(); err != nil {
 		return fmt.Errorf("regions init: %w: %s", err, out)
 	}
-	tls := ""
+	secure := ""
 	if !l.Plain {
-		addrs := []string{"127.0.0.1"} // where lines begin
+		addrs := []net.IP{net.IPv4(127, 0, 0, 1)} // where lines begin
 		for i := range regionOf {
-			addrs = append(addrs, c.net.client(i))
+			addrs = append(addrs, net.ParseIP(c.net.client(i)))
 		}
 		file := filepath.Join(c.dir, "client.pem")
-		var err error
-		if c.trust, err = certify(file, addrs); err != nil {
+		roots, err := certificate.Write(file, addrs...)
+		if err != nil {
 			return err
 		}
-		tls = fmt.Sprintf(", tls: {cert: %s, key: %s}", file, file)
+		c.trust = &tls.Config{RootCAs: roots}
+		secure = fmt.Sprintf(", tls: {cert: %s, key: %s}", file, file)
 	}
 	for i, region := range regionOf {
 		text := fmt.Sprintf(`
@@ -40,7 +45,7 @@ namespaces:
   node: n%d
   listen: "0.0.0.0:7422"
 %s  peers:
-%s`, c.url(i), tls, c.data(i), tokenSecret, depth, namespaces(l), i, c.routes(i), c.peers(i))
+%s`, c.url(i), secure, c.data(i), tokenSecret, depth, namespaces(l), i, c.routes(i), c.peers(i))
 		if err := os.WriteFile(filepath.Join(c.dir, region, fmt.Sprintf("n%d.yaml", i)), []byte(text), 0o644); err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/chappe-relay/chappe/bench/certificate"
 	"github.com/chappe-relay/chappe/plugins/api"
 	"github.com/chappe-relay/chappe/plugins/manifest"
 	"github.com/chappe-relay/chappe/plugins/sign"
@@ -76,7 +77,7 @@ func Start(ctx context.Context, binary string, core int, secure bool, logs io.Wr
 	file, pair := filepath.Join(dir, "chappe.yaml"), ""
 	if secure {
 		pair = filepath.Join(dir, "pair.pem")
-		if err := certificate(pair); err != nil {
+		if _, err := certificate.Write(pair, net.IPv4(127, 0, 0, 1)); err != nil {
 			return nil, fmt.Errorf("start the server: %w", err)
 		}
 	}

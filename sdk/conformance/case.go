@@ -133,6 +133,28 @@ func (t *T) Until(w wire.Welcome, names ...string) *Visit {
 	}
 }
 
+// visited has the client come, get all and leave: it knows now which transports work.
+func (t *T) visited() {
+	t.Open(Command{})
+	t.Subscribe("a")
+	t.Until(quick(), "a")
+	t.Event("subscribed")
+	t.Do(Command{Do: "close"})
+	t.Event("closed")
+}
+
+// refreshing is Until of a token that ends soon: the client has asked for another, and
+// waits for the answer.
+func (t *T) refreshing(names ...string) *Visit {
+	w := quick()
+	w.Expires, w.ExpiresIn = time.Now().Add(4*time.Second).UnixMilli(), 4000
+	v := t.Until(w, names...)
+	if f, ok := t.Frame(v).(*wire.Refresh); !ok {
+		t.Fatalf("got %+v, want a refresh", f)
+	}
+	return v
+}
+
 // Still returns the connection that goes on after a subscription has ended: the
 // same, or one that a stream or poll opened without it.
 func (t *T) Still(v *Visit, names ...string) *Visit {

@@ -127,12 +127,7 @@ func bounds() []Case {
 		{"cut-in-a-refresh", "a refresh without an answer is not made again: the next connection shows the token (CLIENTS §8)", pipes, "", func(t *T) {
 			t.Open(Command{Tokens: []string{"first", "second"}})
 			t.Subscribe("a")
-			w := quick()
-			w.Expires, w.ExpiresIn = time.Now().Add(4*time.Second).UnixMilli(), 4000
-			v := t.Until(w, "a")
-			if f, ok := t.Frame(v).(*wire.Refresh); !ok {
-				t.Fatalf("got %+v, want a refresh", f)
-			}
+			v := t.refreshing("a")
 			v.Cut()
 			v = t.Visit()
 			if v.Hello.Token != "second" {
@@ -157,12 +152,7 @@ func bounds() []Case {
 			}
 			t.Open(Command{Transports: []string{"ws", "sse", "poll"}, Tokens: []string{"first", "second"}})
 			t.Subscribe("a")
-			w := quick()
-			w.Expires, w.ExpiresIn = time.Now().Add(4*time.Second).UnixMilli(), 4000
-			v := t.Until(w, "a")
-			if f, ok := t.Frame(v).(*wire.Refresh); !ok {
-				t.Fatalf("got %+v, want a refresh", f)
-			}
+			v := t.refreshing("a")
 			t.Relay.Gate(watch)
 			v.Cut()
 			v = t.Until(quick(), "a")

@@ -269,12 +269,7 @@ func returns() []Case {
 			t.Takes("a", 3)
 		}},
 		{"blocked-udp", "at connect WebSocket is live within 3 s where UDP worked before and is blocked now (CLIENTS §9)", []string{"wt"}, "udp-fallback", func(t *T) {
-			t.Open(Command{})
-			t.Subscribe("a")
-			t.Until(quick(), "a")
-			t.Event("subscribed")
-			t.Do(Command{Do: "close"})
-			t.Event("closed")
+			t.visited()
 			t.Relay.Block(true)
 			begun := time.Now()
 			t.Open(Command{Transports: []string{"wt", "ws"}})
@@ -287,12 +282,7 @@ func returns() []Case {
 			t.Takes("b", 2)
 		}},
 		{"lost-udp", "in mid-session WebSocket takes over with the cursor within 3 s after the dead time when UDP is blocked", []string{"wt"}, "udp-fallback", func(t *T) {
-			t.Open(Command{})
-			t.Subscribe("a")
-			t.Until(quick(), "a")
-			t.Event("subscribed")
-			t.Do(Command{Do: "close"})
-			t.Event("closed")
+			t.visited()
 			t.Open(Command{Transports: []string{"wt", "ws"}})
 			t.Subscribe("b")
 			v := t.Until(wire.Welcome{Ping: 300, Dead: 1000, Reconnect: 50}, "b")

@@ -90,9 +90,19 @@ func greeted(t *testing.T, d *Dialer, url string, conf *tls.Config) *session {
 // exchange sends a frame and reads until the wanted answer.
 func exchange(t *testing.T, conn carrier.Conn, f wire.Frame, wanted func(wire.Frame) bool) {
 	t.Helper()
+	say(t, conn, f)
+	hear(t, conn, wanted)
+}
+
+func say(t *testing.T, conn carrier.Conn, f wire.Frame) {
+	t.Helper()
 	if err := conn.Write(t.Context(), wire.AppendBinary(nil, f)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func hear(t *testing.T, conn carrier.Conn, wanted func(wire.Frame) bool) {
+	t.Helper()
 	for {
 		b, _, err := conn.Read(t.Context())
 		if err != nil {
@@ -109,6 +119,9 @@ func exchange(t *testing.T, conn carrier.Conn, f wire.Frame, wanted func(wire.Fr
 		}
 	}
 }
+
+// Say and Hear are for the tests that see what a user sees.
+var Say, Hear = say, hear
 
 func acked(f wire.Frame) bool { _, ok := f.(*wire.Ack); return ok }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/chappe-relay/chappe/relay/wire"
 	chappe "github.com/chappe-relay/chappe/sdk/go"
 	"github.com/chappe-relay/chappe/sdk/go/internal/carrier"
+	"github.com/chappe-relay/chappe/sdk/go/wt"
 )
 
 // virtual runs f in virtual time; it fails when a goroutine is left behind.
@@ -435,28 +436,8 @@ func TestResetStreamEndsAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Abort()
-		say := func(f wire.Frame) {
-			if err := conn.Write(t.Context(), wire.AppendBinary(nil, f)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		hear := func(wanted func(wire.Frame) bool) {
-			for {
-				b, _, err := conn.Read(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				frames, err := wire.DecodeBinary(b, wire.FromServer)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, f := range frames {
-					if wanted(f) {
-						return
-					}
-				}
-			}
-		}
+		say := func(f wire.Frame) { wt.Say(t, conn, f) }
+		hear := func(wanted func(wire.Frame) bool) { wt.Hear(t, conn, wanted) }
 		say(&wire.Hello{Version: 1, Subs: []wire.Sub{{Channel: "a", Via: "stream"}}})
 		hear(func(f wire.Frame) bool { _, ok := f.(*wire.Subbed); return ok })
 		for range 40 {

@@ -1,11 +1,12 @@
-package faults
+// Package certificate makes the certificates of servers under test: of the usual kind,
+// and vouched for by nobody.
+package certificate
 
 import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"math/big"
@@ -14,18 +15,15 @@ import (
 	"time"
 )
 
-// certify writes a certificate for addresses and its key to one file, and returns
-// what trusts it.
-func certify(file string, addrs []string) (*tls.Config, error) {
+// Write writes one for addresses, ECDSA on P-256 and good for a day, and its key to one
+// PEM file, and returns what trusts it.
+func Write(file string, addrs ...net.IP) (*x509.CertPool, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
 	t := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true}
-	for _, a := range addrs {
-		t.IPAddresses = append(t.IPAddresses, net.ParseIP(a))
-	}
+		IsCA: true, BasicConstraintsValid: true, IPAddresses: addrs}
 	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
 	if err != nil {
 		return nil, err
@@ -39,5 +37,5 @@ func certify(file string, addrs []string) (*tls.Config, error) {
 	pem.Encode(&b, &pem.Block{Type: "PRIVATE KEY", Bytes: secret})
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(b.Bytes())
-	return &tls.Config{RootCAs: roots}, os.WriteFile(file, b.Bytes(), 0o600)
+	return roots, os.WriteFile(file, b.Bytes(), 0o600)
 }
