@@ -133,7 +133,9 @@ func (r *replica) run(ctx context.Context) {
 			case <-r.revoked:
 				r.revoke()
 			case <-r.tuned:
-				r.settings.follow()
+				if err := r.settings.follow(); err != nil {
+					r.log.Error("settings are not in force", "err", err)
+				}
 			}
 		}
 	})

@@ -110,11 +110,7 @@ func (s *settings) with(base *config.Config, all []config.Value) (*config.Config
 func (s *settings) follow() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := s.renewLocked(s.base)
-	if err != nil {
-		s.log.Error("settings are not in force", "err", err)
-	}
-	return err
+	return s.renewLocked(s.base)
 }
 
 // reload takes in what a new configuration says of the live keys, after first, what

@@ -212,11 +212,8 @@ func (n *Node) dupLocked(k idKey) (r Receipt, ok bool) {
 	if n.cfg.Store == nil || o == nil || o.streams[r.Shard] == nil || n.cfg.Store.Kept(o.id, r.Shard, r.SSeq) {
 		return r, true
 	}
-	for _, e := range o.streams[r.Shard].from(r.SSeq) {
-		if e.SSeq == r.SSeq {
-			n.saveLocked(n.logLocked(k.channel), &e.Message)
-		}
-		break
+	if es := o.streams[r.Shard].from(r.SSeq); len(es) > 0 && es[0].SSeq == r.SSeq {
+		n.saveLocked(n.logLocked(k.channel), &es[0].Message)
 	}
 	return r, true
 }

@@ -108,7 +108,6 @@ type Observer interface {
 type Host struct {
 	cfg      Config // but for Limits
 	limits   atomic.Pointer[Limits]
-	salt     uint64
 	draining atomic.Bool
 	doors    *admission
 

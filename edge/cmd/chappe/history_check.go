@@ -145,14 +145,6 @@ func (s *spans) add(from, to uint64) {
 	*s = append(*s, [2]uint64{from, to})
 }
 
-// top is the last number.
-func (s spans) top() (top uint64) {
-	for _, one := range s {
-		top = max(top, one[1])
-	}
-	return top
-}
-
 // Recall implements history.Recaller.
 func (c *checker) Recall(lives []node.Life, replay func(func(log.Message), func(node.Lost))) {
 	c.lives, c.lanes = lives, make(map[position.Origin]map[uint8]*laneCheck)

@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 func TestCovered(t *testing.T) {
 	for _, c := range []struct {
@@ -28,7 +31,7 @@ func TestCovered(t *testing.T) {
 	for _, n := range []uint64{1, 2, 3, 7, 8, 4} {
 		s.add(n, n)
 	}
-	if len(s) != 3 || s.top() != 8 {
+	if fmt.Sprint(s) != "[[1 3] [7 8] [4 4]]" {
 		t.Errorf("%v", s)
 	}
 }
