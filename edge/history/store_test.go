@@ -477,6 +477,33 @@ func TestOneBadStream(t *testing.T) {
 	})
 }
 
+// What is of a stream of which something is left waits behind it, and nothing else does.
+func TestNothingElseWaits(t *testing.T) {
+	s, err := Open(Config{Dir: t.TempDir(), Node: "eu.n1", Age: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	nc := nodeConfig(1)
+	nc.Store = s
+	if err := s.Recall(t.Context(), node.New(nc)); err != nil {
+		t.Fatal(err)
+	}
+	one, nine := lane{1, position.Shard("h")}, lane{9, position.Shard("h")}
+	first, second, other := published("h.one", nine, 1), published("h.one", nine, 2), published("h.one", one, 1)
+	s.Save(&first)
+	left := s.take()
+	s.Save(&second)
+	s.Save(&other)
+	left = s.flush(t.Context(), left)
+	if len(left) != 2 || left[0].message.SSeq != 1 || left[1].message.SSeq != 2 || left[1].origin() != 9 {
+		t.Errorf("%d are left", len(left))
+	}
+	if s.fateOf(one, 1) != kept {
+		t.Error("what has nothing to do with them is not written")
+	}
+}
+
 // Where what this node says cannot be written, it is refused.
 func TestOwnStreamIsBad(t *testing.T) {
 	a := live(t, t.TempDir(), 1)
