@@ -56,6 +56,20 @@ func TestAnswersToAllSubscriptionsAtOnce(t *testing.T) {
 	}
 }
 
+// One that asks in its hello for many more than it may have does not make the node
+// keep an answer to each.
+func TestAnswersToAHelloAreBounded(t *testing.T) {
+	g := newStage(t, map[string]namespace.Options{"*": {}})
+	p := g.open(FormBinary)
+	h := &wire.Hello{}
+	for i := range 30_000 { // a frame of 256 KiB holds them
+		h.Subs = append(h.Subs, wire.Sub{Ref: uint32(i + 1), Channel: "a"})
+	}
+	if ce := p.s.Receive(h); ce == nil || ce.Code != wire.CodeSlow {
+		t.Errorf("%v, with %d bytes of answers", ce, len(p.s.control))
+	}
+}
+
 // One that asks on and on, and reads nothing, is.
 func TestAnswersThatAreNotRead(t *testing.T) {
 	g := newStage(t, nil)

@@ -119,7 +119,7 @@ func (s *Session) Alive() { s.heard.Store(s.host.cfg.Now().UnixNano()) }
 
 // answer is what a subscription that stands may add to the answers that wait, in
 // bytes: its subbed. A client that asks for all it may at once has not yet had
-// the time to read.
+// the time to read. One that asks for more than may stand has no excuse.
 const answer = 1 << 10
 
 // Receive takes in one frame of the client, one at a time. What is wrong with a
@@ -143,10 +143,13 @@ func (s *Session) Receive(f wire.Frame) *wire.CloseError {
 	default:
 		ce = s.request(f)
 	}
+	limits := s.host.Limits()
 	s.mu.Lock()
-	// What a hello brings about is as long as the hello, and could not be read before:
-	// it is the next frame that is judged.
-	if ce == nil && !hello && len(s.control) > s.host.Limits().Control+answer*len(s.subs) {
+	stand := len(s.subs)
+	if hello { // nothing of what it brings about could be read before: granted or refused, all that may stand
+		stand = limits.Subs
+	}
+	if ce == nil && len(s.control) > limits.Control+answer*stand {
 		// A client that asks and does not read its answers.
 		ce = &wire.CloseError{Close: wire.CloseSlow, Code: wire.CodeSlow, Text: "answers are not read", Retry: s.host.Delay()}
 	}
