@@ -123,7 +123,7 @@ func TestDatagrams(t *testing.T) {
 		t.Fatal(err)
 	}
 	published, got, told := uint64(0), uint64(0), uint64(0)
-	first, last := uint64(0), uint64(0)
+	last := uint64(0)
 	for got < 200 {
 		publish(t, s, 0)
 		published++
@@ -136,9 +136,6 @@ func TestDatagrams(t *testing.T) {
 		switch e := e.(type) {
 		case *chappe.Message:
 			got++
-			if first == 0 {
-				first = e.Stamp.Seq
-			}
 			last = max(last, e.Stamp.Seq)
 		case *chappe.Gap:
 			told += e.Count
@@ -147,8 +144,8 @@ func TestDatagrams(t *testing.T) {
 	if l.Stats().Lost == 0 || told == 0 {
 		t.Fatalf("nothing was lost: %+v", l.Stats())
 	}
-	if want := last - first + 1 - got; told != want {
-		t.Errorf("%d messages did not come between the first and the last, and %d were told, of %d published", want, told, published)
+	if want := last - got; told != want { // its numbers begin at 1, which may be lost
+		t.Errorf("%d messages did not come before the last, and %d were told, of %d published", want, told, published)
 	}
 }
 
