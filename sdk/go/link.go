@@ -131,7 +131,16 @@ func (l *link) stay() loss {
 			l.fail(loss{err: fmt.Errorf("no welcome from %s within %s", l.base, patience), mute: true})
 		}
 	})
-	conn, err := l.dial()
+	said := false
+	hello := func() []byte {
+		said = true
+		return encode(l.hello(token, ticket), l.bin)
+	}
+	early := hello
+	if l.instead == nil && l.v.before == nil { // what a new client wants it says while it connects
+		early = nil
+	}
+	conn, err := l.dial(early)
 	if err != nil {
 		if no, ok := errors.AsType[*refused](err); ok {
 			return no.end
@@ -145,13 +154,15 @@ func (l *link) stay() loss {
 		conn.Abort()
 	}
 	l.begin(func() { l.write(conn) })
-	l.hello(token, ticket)
+	if !said {
+		l.queue(hello())
+	}
 	return l.read(conn)
 }
 
-func (l *link) dial() (carrier.Conn, error) {
+func (l *link) dial(early func() []byte) (carrier.Conn, error) {
 	c := l.c
-	to := carrier.Target{Protocol: protocolBinary, Agent: agent, TLS: c.o.TLS, Heard: l.hear}
+	to := carrier.Target{Protocol: protocolBinary, Agent: agent, TLS: c.o.TLS, Heard: l.hear, First: early}
 	if !l.bin {
 		to.Protocol = protocolJSON
 	}
@@ -169,9 +180,9 @@ func (l *link) hear() { l.heard.Store(int64(time.Since(l.born))) }
 // one subscription more may have a cursor of 48.
 const firstFlight = 128 << 10
 
-// hello is the first flight: all that the client wants to be told. What is asked
-// for from now on goes out behind the welcome.
-func (l *link) hello(token, ticket string) {
+// hello returns the first flight: all that the client wants to be told. What is
+// asked for from now on goes out behind the welcome.
+func (l *link) hello(token, ticket string) *wire.Hello {
 	c := l.c
 	hello := &wire.Hello{Version: 1, Token: token, Resume: ticket, Agent: agent}
 	if c.o.Agent != "" {
@@ -188,7 +199,7 @@ func (l *link) hello(token, ticket string) {
 		room -= len(w.Channel) + len(w.Cursor) + len(w.Pass) + 32
 		hello.Subs = append(hello.Subs, w)
 	}
-	l.send(hello)
+	return hello
 }
 
 // wishLocked returns the sub frame that puts s where it stood.
@@ -252,8 +263,9 @@ func (l *link) missed(s *Subscription, f wire.Frame, way carrier.Way) uint64 {
 
 // send queues a frame. The queue is bounded by the number of callers: each
 // waits for its answer.
-func (l *link) send(f wire.Frame) {
-	b := encode(f, l.bin)
+func (l *link) send(f wire.Frame) { l.queue(encode(f, l.bin)) }
+
+func (l *link) queue(b []byte) {
 	l.mu.Lock()
 	l.out = append(l.out, b)
 	l.mu.Unlock()

@@ -36,6 +36,11 @@ type Dialer struct {
 	Listen func() (net.PacketConn, error)
 	// Resolve finds the addresses of a host. nil: the system's resolver.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+	// EarlyData has a client that comes back say hello in early data (0-RTT, RFC 9001
+	// §4.6), beside the handshake. A relay acts on it when the handshake is complete,
+	// since early data can be replayed: so it saves no round trip, and is off. What
+	// is said early is not forward secret (RFC 8446 §2.3), the token in it neither.
+	EarlyData bool
 
 	once    sync.Once
 	tickets tls.ClientSessionCache
@@ -94,11 +99,15 @@ func (d *Dialer) Dial(ctx context.Context, to carrier.Target) (carrier.Conn, err
 		conf.ServerName = u.Hostname()
 	}
 	s := newSession(d, to.Heard)
-	if s.quic, err = s.race(ctx, addrs, conf, quicConfig(d.tokens)); err != nil {
-		s.Abort()
-		return nil, err
+	first := to.First
+	if !d.EarlyData || !d.ticket(conf.ServerName) {
+		first = nil
 	}
-	if err := s.begin(to); err != nil {
+	f, err := s.race(ctx, addrs, conf, quicConfig(d.tokens), first)
+	if err == nil {
+		err = s.begin(ctx, to, f)
+	}
+	if err != nil {
 		s.Abort()
 		return nil, err
 	}
@@ -138,17 +147,21 @@ func (d *Dialer) lookup(ctx context.Context, u *url.URL) ([]net.Addr, error) {
 }
 
 // race dials the addresses, each a little after the one before. A socket hears
-// nothing of a port that is closed or of a family that leads nowhere.
-func (s *session) race(ctx context.Context, addrs []net.Addr, t *tls.Config, q *quic.Config) (*quic.Conn, error) {
+// nothing of a port that is closed or of a family that leads nowhere. With first,
+// what it returns is said to the first address in early data; nil: nothing is.
+func (s *session) race(ctx context.Context, addrs []net.Addr, t *tls.Config, q *quic.Config, first func() []byte) (flight, error) {
 	path, err := s.open()
 	if err != nil {
-		return nil, err
+		return flight{}, err
+	}
+	if first == nil {
+		path.socket.free()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type result struct {
-		conn *quic.Conn
-		err  error
+		flight
+		err error
 	}
 	results := make(chan result)
 	next := time.NewTimer(0)
@@ -161,14 +174,17 @@ func (s *session) race(ctx context.Context, addrs []net.Addr, t *tls.Config, q *
 			if len(addrs) == 0 {
 				continue
 			}
-			addr := addrs[0]
-			addrs = addrs[1:]
+			addr, early := addrs[0], first
+			addrs, first = addrs[1:], nil
 			running++
 			go func() {
-				// Nothing is sent early: the relay, to which it may be replayed, would do
-				// nothing of it before the handshake is complete. It resumes all the same.
-				conn, err := path.Dial(ctx, addr, t, q)
-				results <- result{conn, err}
+				var r result
+				if early != nil {
+					r.flight, r.err = s.early(ctx, path, addr, t, q, early)
+				} else {
+					r.conn, r.err = path.Dial(ctx, addr, t, q)
+				}
+				results <- r
 			}()
 			next.Reset(nextAddr)
 		case r := <-results:
@@ -176,15 +192,15 @@ func (s *session) race(ctx context.Context, addrs []net.Addr, t *tls.Config, q *
 			if r.err == nil {
 				cancel()
 				for ; running > 0; running-- {
-					if late := <-results; late.conn != nil {
+					if late := <-results; late.err == nil {
 						late.conn.CloseWithError(0, "")
 					}
 				}
-				return r.conn, nil
+				return r.flight, nil
 			}
 			last = r.err
 			if running == 0 && len(addrs) == 0 {
-				return nil, last
+				return flight{}, last
 			}
 			next.Reset(0)
 		}

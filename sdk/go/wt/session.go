@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -52,7 +51,9 @@ type session struct {
 	mu    sync.Mutex
 	paths []*path // the last one is in use
 	over  bool
-	out   []byte // scratch of the writer; not nil when it has written
+
+	first []byte // what was said early; it is said again to a relay that did not take it
+	out   []byte // scratch of the writer; not nil when the control stream has begun
 }
 
 type message struct {
@@ -63,7 +64,7 @@ type message struct {
 // path is a socket that the connection uses, or used.
 type path struct {
 	*quic.Transport
-	socket net.PacketConn
+	socket held
 }
 
 func newSession(d *Dialer, heard func()) *session {
@@ -72,7 +73,7 @@ func newSession(d *Dialer, heard func()) *session {
 	return s
 }
 
-// open adds a socket.
+// open adds a socket, which is held.
 func (s *session) open() (*path, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,7 +84,8 @@ func (s *session) open() (*path, error) {
 	if err != nil {
 		return nil, fmt.Errorf("socket for WebTransport: %w", err)
 	}
-	p := &path{&quic.Transport{Conn: pc}, pc}
+	h := hold(pc)
+	p := &path{&quic.Transport{Conn: h}, h}
 	s.paths = append(s.paths, p)
 	return p, nil
 }
@@ -98,21 +100,34 @@ const (
 // message goes out beside CONNECT and not behind its answer, which saves a round
 // trip. The draft has a client wait for the relay's SETTINGS: those of a server that
 // is no relay would end the connection, which is of no use then anyway.
-func (s *session) begin(to carrier.Target) error {
-	control, err := s.quic.OpenStream()
-	if err != nil {
-		return fmt.Errorf("control stream: %w", err)
+func (s *session) begin(ctx context.Context, to carrier.Target, f flight) (err error) {
+	s.quic, s.control = f.conn, f.control
+	if s.control == nil {
+		if s.control, err = s.quic.OpenStream(); err != nil {
+			return fmt.Errorf("control stream: %w", err)
+		}
 	}
-	if control.StreamID() != controlID {
-		return fmt.Errorf("the control stream is stream %d", control.StreamID())
+	if id := s.control.StreamID(); id != controlID {
+		return fmt.Errorf("the control stream is stream %d", id)
 	}
-	s.control = control
 	s.tasks.Go(func() { s.connect(to) })
 	s.tasks.Go(func() {
-		s.err = s.reason(s.read(control, carrier.Control))
+		s.err = s.reason(s.read(s.control, carrier.Control))
 		close(s.done)
 	})
-	return nil
+	switch {
+	case s.first == nil:
+		return nil
+	case f.control == nil:
+		return s.Write(ctx, s.first)
+	}
+	s.out = []byte{}
+	select {
+	case err := <-f.said:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // connect asks for the session, and reads what comes beside the control stream.
@@ -252,14 +267,24 @@ func (s *session) Read(ctx context.Context) ([]byte, carrier.Way, error) {
 
 // Write implements carrier.Conn.
 func (s *session) Write(ctx context.Context, b []byte) error {
-	first := s.out == nil
-	s.out = s.out[:0]
-	if first { // which stream it is, and whose
-		s.out = quicvarint.Append(quicvarint.Append(s.out, streamType), connectID)
+	if s.out == nil {
+		s.out = opening(b)
+	} else {
+		s.out = append(binary.AppendUvarint(s.out[:0], uint64(len(b))), b...)
 	}
-	s.out = append(binary.AppendUvarint(s.out, uint64(len(b))), b...)
-	defer context.AfterFunc(ctx, func() { s.control.SetWriteDeadline(time.Now()) })()
-	_, err := s.control.Write(s.out)
+	return put(ctx, s.control, s.out)
+}
+
+// opening is how the control stream begins: which stream it is, whose, and the first
+// message on it.
+func opening(first []byte) []byte {
+	b := quicvarint.Append(quicvarint.Append(nil, streamType), connectID)
+	return append(binary.AppendUvarint(b, uint64(len(first))), first...)
+}
+
+func put(ctx context.Context, to *quic.Stream, b []byte) error {
+	defer context.AfterFunc(ctx, func() { to.SetWriteDeadline(time.Now()) })()
+	_, err := to.Write(b)
 	return err
 }
 
@@ -294,6 +319,7 @@ func (s *session) release() {
 		s.quic.CloseWithError(0, "")
 	}
 	for _, p := range paths {
+		p.socket.free()
 		p.Close()
 		p.socket.Close()
 	}
@@ -313,6 +339,7 @@ func (s *session) Migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.socket.free()
 	to, err := s.quic.AddPath(p.Transport)
 	if err != nil {
 		return fmt.Errorf("new path: %w", err)

@@ -78,12 +78,22 @@ func quicRelay(t *testing.T) (url string, client *tls.Config) {
 // greeted connects and says hello.
 func greeted(t *testing.T, d *Dialer, url string, conf *tls.Config) *session {
 	t.Helper()
-	conn, err := d.Dial(t.Context(), carrier.Target{URL: url, Protocol: "chappe.v1.bin", TLS: conf, Heard: func() {}})
+	hello, said := &wire.Hello{Version: 1}, false
+	conn, err := d.Dial(t.Context(), carrier.Target{URL: url, Protocol: "chappe.v1.bin", TLS: conf, Heard: func() {}, First: func() []byte {
+		if said {
+			t.Error("asked for the first message twice")
+		}
+		said = true
+		return wire.AppendBinary(nil, hello)
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Abort)
-	exchange(t, conn, &wire.Hello{Version: 1}, func(f wire.Frame) bool { _, ok := f.(*wire.Welcome); return ok })
+	if !said {
+		say(t, conn, hello)
+	}
+	hear(t, conn, func(f wire.Frame) bool { _, ok := f.(*wire.Welcome); return ok })
 	return conn.(*session)
 }
 
@@ -125,21 +135,33 @@ var Say, Hear = say, hear
 
 func acked(f wire.Frame) bool { _, ok := f.(*wire.Ack); return ok }
 
-// A second connection resumes the TLS session of the first. A relay that has
-// forgotten its ticket keys is reached all the same.
-func TestResumes(t *testing.T) {
-	url, conf := quicRelay(t)
+// returning makes a Dialer, and what tells when it can resume.
+func returning() (*Dialer, tickets) {
 	d := new(Dialer)
 	d.once.Do(d.init)
 	cache := tickets{d.tickets, make(chan struct{}, 16)}
 	d.tickets = cache
+	return d, cache
+}
+
+// A second connection resumes the TLS session of the first, and its hello comes in
+// early data where that is wanted. A relay that has forgotten its ticket keys is
+// reached all the same.
+func TestResumes(t *testing.T) {
+	url, conf := quicRelay(t)
+	d, cache := returning()
 	first := greeted(t, d, url, conf)
 	if first.quic.ConnectionState().TLS.DidResume {
 		t.Error("resumed from nothing")
 	}
 	<-cache.put
+	late := greeted(t, d, url, conf)
+	if s := late.quic.ConnectionState(); s.Used0RTT || !s.TLS.DidResume {
+		t.Errorf("early data %v, resumed %v", s.Used0RTT, s.TLS.DidResume)
+	}
+	d.EarlyData = true
 	second := greeted(t, d, url, conf)
-	if s := second.quic.ConnectionState(); s.Used0RTT || !s.TLS.DidResume {
+	if s := second.quic.ConnectionState(); !s.Used0RTT || !s.TLS.DidResume {
 		t.Errorf("early data %v, resumed %v", s.Used0RTT, s.TLS.DidResume)
 	}
 	exchange(t, second, &wire.Pub{Ref: 1, Channel: "a", Data: []byte("x")}, acked)
@@ -147,10 +169,77 @@ func TestResumes(t *testing.T) {
 	// The same name, but another relay: its keys are others.
 	other, otherConf := quicRelay(t)
 	third := greeted(t, d, other, otherConf)
-	if third.quic.ConnectionState().TLS.DidResume {
+	if s := third.quic.ConnectionState(); s.Used0RTT || s.TLS.DidResume {
 		t.Error("resumed with another's ticket")
 	}
+	if third.first == nil {
+		t.Error("nothing was said early, to be refused")
+	}
 	exchange(t, third, &wire.Pub{Ref: 1, Channel: "a", Data: []byte("x")}, acked)
+}
+
+// once is a cache whose ticket is gone when it is asked for a second time.
+type once struct {
+	tls.ClientSessionCache
+	asked *atomic.Int32
+}
+
+func (c once) Get(key string) (*tls.ClientSessionState, bool) {
+	if c.asked.Add(1) > 1 {
+		return nil, false
+	}
+	return c.ClientSessionCache.Get(key)
+}
+
+// A ticket that is there when a connection begins, and then is not, costs a moment.
+func TestTicketThatIsGone(t *testing.T) {
+	url, conf := quicRelay(t)
+	d, cache := returning()
+	d.EarlyData = true
+	greeted(t, d, url, conf)
+	<-cache.put
+	d.tickets = once{cache, new(atomic.Int32)}
+	second := greeted(t, d, url, conf)
+	if s := second.quic.ConnectionState(); s.Used0RTT || s.TLS.DidResume || second.first == nil {
+		t.Errorf("early data %v, resumed %v, %d bytes said first", s.Used0RTT, s.TLS.DidResume, len(second.first))
+	}
+	exchange(t, second, &wire.Pub{Ref: 1, Channel: "a", Data: []byte("x")}, acked)
+}
+
+// What was said early to an address that answers nothing is said to the one that does.
+func TestEarlyToADeadAddress(t *testing.T) {
+	url, conf := quicRelay(t)
+	dead, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dead.Close() // open, and nobody reads
+	d, cache := returning()
+	d.EarlyData = true
+	greeted(t, d, url, conf)
+	<-cache.put
+
+	s := newSession(d, func() {})
+	defer s.Abort()
+	conf = conf.Clone()
+	conf.NextProtos, conf.ServerName, conf.ClientSessionCache = []string{"h3"}, "127.0.0.1", cache
+	to, err := net.ResolveUDPAddr("udp", url[len("https://"):len(url)-len("/v1/wt")])
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := s.race(t.Context(), []net.Addr{dead.LocalAddr(), to}, conf, quicConfig(nil), func() []byte {
+		return wire.AppendBinary(nil, &wire.Hello{Version: 1})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.conn.RemoteAddr().String() != to.String() || f.control != nil || s.first == nil {
+		t.Fatalf("connected to %s, with %d bytes said first", f.conn.RemoteAddr(), len(s.first))
+	}
+	if err := s.begin(t.Context(), carrier.Target{URL: url, Protocol: "chappe.v1.bin"}, f); err != nil {
+		t.Fatal(err)
+	}
+	hear(t, s, func(f wire.Frame) bool { _, ok := f.(*wire.Welcome); return ok })
 }
 
 // A connection moves to another socket while its first one is dead, and goes on.
@@ -198,12 +287,12 @@ func TestTriesAllAddresses(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	conn, err := s.race(ctx, []net.Addr{dead.LocalAddr(), to}, conf, quicConfig(nil))
+	f, err := s.race(ctx, []net.Addr{dead.LocalAddr(), to}, conf, quicConfig(nil), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if conn.RemoteAddr().String() != to.String() {
-		t.Errorf("connected to %s", conn.RemoteAddr())
+	if f.conn.RemoteAddr().String() != to.String() {
+		t.Errorf("connected to %s", f.conn.RemoteAddr())
 	}
 	s.release()
 }

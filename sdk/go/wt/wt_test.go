@@ -1,6 +1,7 @@
 package wt_test
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -480,6 +481,53 @@ func TestTwoRoundTrips(t *testing.T) {
 				t.Errorf("served after %v, with %v for a round trip", took, 2*far)
 			}
 			shut(c)
+		}
+	})
+}
+
+// early counts the connections that said hello before the relay had answered.
+type early struct {
+	*wt.Dialer
+	said atomic.Int32
+}
+
+func (e *early) Dial(ctx context.Context, to carrier.Target) (carrier.Conn, error) {
+	if first := to.First; first != nil {
+		to.First = func() []byte {
+			e.said.Add(1)
+			return first()
+		}
+	}
+	return e.Dialer.Dial(ctx, to)
+}
+
+// A client that comes back says hello in early data, where that is wanted, and goes
+// on as with any other.
+func TestComesBackEarly(t *testing.T) {
+	virtual(t, nil, func(t *testing.T, r *rig) {
+		waiting := make(chan struct{}, 64)
+		d := &early{Dialer: r.dialer()}
+		d.EarlyData = true
+		o := r.options()
+		o.Transport, o.WebTransport = "wt", d
+		o.OnState = func(s chappe.State) {
+			if s.Phase == chappe.Waiting {
+				waiting <- struct{}{}
+			}
+		}
+		c := r.client(o)
+		s := subscribe(t, c, "a", chappe.SubOptions{})
+		r.publish("a", 1)
+		takes(t, s, 1, 1)
+		r.udp.Store(true)
+		r.publish("a", 2)
+		<-waiting
+		r.udp.Store(false)
+		takes(t, s, 2, 2)
+		r.publish("a", 3)
+		takes(t, s, 3, 3)
+		if d.said.Load() == 0 {
+			t.Error("nothing was said early")
 		}
 	})
 }

@@ -18,6 +18,11 @@ type Target struct {
 	Agent    string      // for User-Agent
 	TLS      *tls.Config // nil: the system's authorities
 	Heard    func()      // called for every piece that arrives, from any goroutine
+
+	// First returns the first message. A dialer that can send it before the relay has
+	// answered calls it, once, and then Write goes on behind it. Others leave it alone.
+	// nil: there is none yet.
+	First func() []byte
 }
 
 // Dialer opens connections. Its method may be called from any goroutine.
