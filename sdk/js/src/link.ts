@@ -94,7 +94,7 @@ export abstract class Link {
 
   /** Fails unless that is cancelled within ms. */
   protected within(ms?: number | false): void {
-    this.after(connecting, ms || this.m.pacer.patience, () => this.fail('no answer', { mute: !this.live }))
+    this.after(connecting, ms || this.m.pacer.patience(this.m.lost), () => this.fail('no answer', { mute: !this.live }))
   }
 
   protected heard(): void {

@@ -30,12 +30,12 @@ export const advice = (ms: any): number => (ms > 0 ? Math.min(ms, maxAdvice) : 0
 
 // Refused for good: close codes (PROTOCOL §8), and statuses that will not be
 // different next time.
-const final = /^(100[02789]|4[5-9]..|4(?!01|08|09|25|29)..)$/
+const final = /^(100[02789]|4[5-9]..|4(?!0[189]|2[59])..)$/
 
 /** The loss that a close code or an HTTP status tells (0: neither), with what was said beside it: a reason, the body of a refusal, an err frame. */
 export function lossBy(status: number, { code = '', text = status && `status ${status}`, retry_ms, terminal }: any): Loss {
   const delay = advice(retry_ms)
-  const auth = status === 401 || (status >= 4400 && status < 4500) || /token/.test(code)
+  const auth = /^(401|44..)$/.test(`${status}`) || /token/.test(code)
   return {
     error: new ChappeError(code, text, delay),
     delay,

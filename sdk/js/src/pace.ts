@@ -35,9 +35,9 @@ export class Pacer {
     return this.round[this.at]!
   }
 
-  /** ms until the welcome: a relay that is gone without a word must not cost much where there is another. */
-  get patience(): number {
-    return this.round[1] ? 4000 : 10_000
+  /** ms until the welcome: a relay that is gone without a word must not cost much where there is another, least of all one that was waited for already. */
+  patience(lost?: Loss): number {
+    return this.round[1] ? (lost?.silent ? 2000 : 4000) : 10_000
   }
 
   /** Records the advice of a relay that accepted us. */

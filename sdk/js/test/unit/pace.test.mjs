@@ -77,3 +77,9 @@ test('a round asks each relay once, and only then the waits grow; a drain withou
   assert.equal(p.next({ moved: [] }, 60_000), 0)
   assert.equal(p.target, 'http://a')
 })
+
+test('a relay has less time where there is another, least of all one that fell silent', () => {
+  const silent = { error: new Error('no answer'), silent: true }
+  assert.deepEqual([undefined, lost, silent].map((loss) => new Pacer([a, b]).patience(loss)), [4000, 4000, 2000])
+  assert.deepEqual([undefined, lost, silent].map((loss) => new Pacer([a]).patience(loss)), [10_000, 10_000, 10_000])
+})
