@@ -32,7 +32,7 @@ const (
 // begin faster, so clients should share one. The zero value is ready; it must not
 // be copied after its first use.
 type Dialer struct {
-	// Listen opens a UDP socket, for tests in memory. nil: one of the system's.
+	// Listen opens a UDP socket, for tests in memory. nil: any port.
 	Listen func() (net.PacketConn, error)
 	// Resolve finds the addresses of a host. nil: the system's resolver.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -50,6 +50,9 @@ type Dialer struct {
 func (d *Dialer) init() {
 	d.tickets = tls.NewLRUClientSessionCache(32)
 	d.tokens = quic.NewLRUTokenStore(32, 4)
+	if d.Listen == nil {
+		d.Listen = listen
+	}
 	if d.Resolve == nil {
 		d.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
@@ -57,20 +60,20 @@ func (d *Dialer) init() {
 	}
 }
 
-// open opens a socket to a relay.
-func (d *Dialer) open(ctx context.Context, to net.Addr) (*path, error) {
-	var pc net.PacketConn
-	var err error
-	if d.Listen != nil {
-		pc, err = d.Listen()
-	} else {
-		pc, err = dialUDP(ctx, to)
-	}
+// udp hides that it could be asked for the size of its buffers: quic-go would
+// complain in the application's log about what the application cannot change.
+type udp struct{ net.PacketConn }
+
+func (udp) SetReadBuffer(int) error  { return nil }
+func (udp) SetWriteBuffer(int) error { return nil }
+
+func listen() (net.PacketConn, error) {
+	c, err := net.ListenUDP("udp", nil)
 	if err != nil {
-		return nil, fmt.Errorf("socket for WebTransport: %w", err)
+		return nil, err
 	}
-	h := hold(pc)
-	return &path{&quic.Transport{Conn: h}, h}, nil
+	c.SetReadBuffer(rcvbuf) // as much as the system gives
+	return udp{c}, nil
 }
 
 // Dial opens a session.
@@ -143,16 +146,22 @@ func (d *Dialer) lookup(ctx context.Context, u *url.URL) ([]net.Addr, error) {
 	return all, nil
 }
 
-// race dials the addresses, each from a socket of its own, a little after the one
-// before. With first, what it returns is said to the first address in early data;
-// nil: nothing is.
+// race dials the addresses, each a little after the one before. A socket hears
+// nothing of a port that is closed or of a family that leads nowhere. With first,
+// what it returns is said to the first address in early data; nil: nothing is.
 func (s *session) race(ctx context.Context, addrs []net.Addr, t *tls.Config, q *quic.Config, first func() []byte) (flight, error) {
+	path, err := s.open()
+	if err != nil {
+		return flight{}, err
+	}
+	if first == nil {
+		path.socket.free()
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type result struct {
 		flight
-		*path // nil: there was no socket
-		err   error
+		err error
 	}
 	results := make(chan result)
 	next := time.NewTimer(0)
@@ -170,8 +179,10 @@ func (s *session) race(ctx context.Context, addrs []net.Addr, t *tls.Config, q *
 			running++
 			go func() {
 				var r result
-				if r.path, r.err = s.dialer.open(ctx, addr); r.err == nil {
-					r.flight, r.err = s.dial(ctx, r.path, addr, t, q, early)
+				if early != nil {
+					r.flight, r.err = s.early(ctx, path, addr, t, q, early)
+				} else {
+					r.conn, r.err = path.Dial(ctx, addr, t, q)
 				}
 				results <- r
 			}()
@@ -181,15 +192,12 @@ func (s *session) race(ctx context.Context, addrs []net.Addr, t *tls.Config, q *
 			if r.err == nil {
 				cancel()
 				for ; running > 0; running-- {
-					late := <-results
-					if late.err == nil {
+					if late := <-results; late.err == nil {
 						late.conn.CloseWithError(0, "")
 					}
-					late.close()
 				}
-				return r.flight, s.keep(r.path)
+				return r.flight, nil
 			}
-			r.close()
 			last = r.err
 			if running == 0 && len(addrs) == 0 {
 				return flight{}, last
@@ -197,13 +205,4 @@ func (s *session) race(ctx context.Context, addrs []net.Addr, t *tls.Config, q *
 			next.Reset(0)
 		}
 	}
-}
-
-func (s *session) dial(ctx context.Context, p *path, addr net.Addr, t *tls.Config, q *quic.Config, first func() []byte) (flight, error) {
-	if first != nil {
-		return s.early(ctx, p, addr, t, q, first)
-	}
-	p.socket.free()
-	conn, err := p.Dial(ctx, addr, t, q)
-	return flight{conn: conn}, err
 }

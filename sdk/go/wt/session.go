@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -68,37 +67,27 @@ type path struct {
 	socket held
 }
 
-// close ends all that goes over a path; nil: there is none.
-func (p *path) close() {
-	if p == nil {
-		return
-	}
-	p.socket.free()
-	p.Close()
-	p.socket.Close()
-}
-
 func newSession(d *Dialer, heard func()) *session {
 	s := &session{heard: heard, dialer: d, in: make(chan message), done: make(chan struct{}), up: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
 
-// keep makes a path the session's.
-func (s *session) keep(p *path) error {
+// open adds a socket, which is held.
+func (s *session) open() (*path, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over {
-		return net.ErrClosed
+	if s.over || len(s.paths) == maxPaths {
+		return nil, errors.New("no further socket for this connection")
 	}
+	pc, err := s.dialer.Listen()
+	if err != nil {
+		return nil, fmt.Errorf("socket for WebTransport: %w", err)
+	}
+	h := hold(pc)
+	p := &path{&quic.Transport{Conn: h}, h}
 	s.paths = append(s.paths, p)
-	return nil
-}
-
-func (s *session) roomForPath() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.paths) < maxPaths
+	return p, nil
 }
 
 // The first two streams of a connection.
@@ -253,9 +242,6 @@ func (s *session) reason(err error) error {
 	if s.bad != nil {
 		return s.bad
 	}
-	if refused(err) { // by the system: nobody says more
-		return err
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
 	if _, told := s.wt.AcceptStream(ctx); told != nil && ctx.Err() == nil {
@@ -333,7 +319,9 @@ func (s *session) release() {
 		s.quic.CloseWithError(0, "")
 	}
 	for _, p := range paths {
-		p.close()
+		p.socket.free()
+		p.Close()
+		p.socket.Close()
 	}
 }
 
@@ -347,18 +335,11 @@ func (s *session) Migrate(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if !s.roomForPath() {
-		return errors.New("no further path for this connection")
-	}
-	p, err := s.dialer.open(ctx, s.quic.RemoteAddr())
+	p, err := s.open()
 	if err != nil {
 		return err
 	}
 	p.socket.free()
-	if err := s.keep(p); err != nil {
-		p.close()
-		return err
-	}
 	to, err := s.quic.AddPath(p.Transport)
 	if err != nil {
 		return fmt.Errorf("new path: %w", err)

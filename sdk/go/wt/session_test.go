@@ -5,13 +5,11 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
-	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"github.com/chappe-relay/chappe/relay/relaytest"
@@ -251,7 +249,7 @@ func TestMigrates(t *testing.T) {
 	d := &Dialer{Listen: func() (net.PacketConn, error) {
 		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
 		sockets = append(sockets, new(atomic.Bool))
-		return cuttable{pc, sockets[len(sockets)-1]}, err
+		return udp{cuttable{pc, sockets[len(sockets)-1]}}, err
 	}}
 	s := greeted(t, d, url, conf)
 	for ref := range uint32(2) {
@@ -267,72 +265,6 @@ func TestMigrates(t *testing.T) {
 	}
 	if len(sockets) != 3 {
 		t.Errorf("%d sockets", len(sockets))
-	}
-}
-
-// Where nobody listens, and where nobody does any more, the system says so, and
-// nobody waits: neither for a handshake nor for a sign of life.
-func TestNobodyAtThePort(t *testing.T) {
-	web := httptest.NewUnstartedServer(http.NotFoundHandler()) // for its certificate
-	web.StartTLS()
-	defer web.Close()
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := relaytest.New(t, relaytest.Open()).WebTransport(&tls.Config{Certificates: web.TLS.Certificates})
-	var all sync.WaitGroup
-	all.Go(func() { server.Serve(pc) })
-	defer all.Wait()
-	defer server.Close()
-	url := "https://" + pc.LocalAddr().String() + "/v1/wt"
-	conf := &tls.Config{RootCAs: web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}
-	s := greeted(t, new(Dialer), url, conf)
-	pc.Close() // without a word
-	say(t, s, &wire.Pong{})
-	for err = nil; err == nil; _, _, err = s.Read(t.Context()) {
-	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("the session ended with %v", err)
-	}
-	if _, err := new(Dialer).Dial(t.Context(), carrier.Target{URL: url, Protocol: "chappe.v1.bin", TLS: conf}); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("the next one with %v", err)
-	}
-}
-
-// One word of the network's that nobody is there ends nothing: the next datagram may come.
-func TestRefusedOnce(t *testing.T) {
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	to := pc.LocalAddr()
-	c, err := dialUDP(t.Context(), to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	for range 3 {
-		pc.Close()
-		if _, err := c.WriteTo([]byte("x"), to); err != nil {
-			t.Fatal(err)
-		}
-		if pc, err = net.ListenPacket("udp", to.String()); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := pc.WriteTo([]byte("y"), c.LocalAddr()); err != nil {
-			t.Fatal(err)
-		}
-		b := make([]byte, 2)
-		if n, from, err := c.ReadFrom(b); err != nil || string(b[:n]) != "y" || from.String() != to.String() {
-			t.Fatalf("%q from %v: %v", b[:n], from, err)
-		}
-	}
-	pc.Close()
-	c.WriteTo([]byte("x"), to)
-	c.WriteTo([]byte("x"), to)
-	if _, _, err := c.ReadFrom(make([]byte, 1)); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("after two: %v", err)
 	}
 }
 
