@@ -244,3 +244,33 @@ func TestACursorFromTheFuture(t *testing.T) {
 		t.Errorf("it did not come:\n%s", got)
 	}
 }
+
+// A node that is met while a subscription attaches says nothing against what was
+// known when it was let in.
+func TestANodeThatIsMetMeanwhile(t *testing.T) {
+	g := newPair(t, nil, 0)
+	g.step(time.Second)
+	r := g.node.Publish(node.Publication{Msg: wire.Msg{Channel: "a.b", Data: []byte("1")}})
+	var had position.Position
+	had.Raise(r.Stamp.Origin, r.Stamp.Tick)
+	g.a.Tick()
+	p := g.hello(&wire.Hello{})
+	p.frames()
+	p.asked = func() {
+		for _, k := range g.wa.marks {
+			g.node.OnMark(k)
+		}
+	}
+	if !g.node.Ready(position.Shard("a.b")) {
+		t.Fatal("a node is known from the beginning")
+	}
+	if ce := p.s.Receive(&wire.Sub{Ref: 1, Channel: "a.b", Cursor: had.Cursor()}); ce != nil {
+		t.Fatal(ce)
+	}
+	if g.node.Ready(position.Shard("a.b")) {
+		t.Fatal("no node was met: this shows nothing")
+	}
+	if all := of[*wire.Subbed](p.frames()); len(all) != 1 || !all[0].Recovered {
+		t.Errorf("subbed %+v", all)
+	}
+}

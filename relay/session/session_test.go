@@ -98,11 +98,17 @@ type peer struct {
 	s      *Session
 	kicks  int
 	closed *wire.CloseError
+	asked  func() // called by Shard, as a subscription attaches
 }
 
 func (p *peer) Kick()                     { p.kicks++ }
 func (p *peer) Close(ce *wire.CloseError) { p.closed = ce }
-func (p *peer) Shard() int                { return 0 }
+func (p *peer) Shard() int {
+	if p.asked != nil {
+		p.asked()
+	}
+	return 0
+}
 
 func (g *stage) open(form Form) *peer {
 	p := &peer{g: g}

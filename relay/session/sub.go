@@ -84,6 +84,8 @@ type join struct {
 	from *position.Position // that of its cursor, or of the whole stream; nil: it begins now
 	at   time.Time
 	back *atomic.Bool // what it needs has been read back from the store; nil: nobody asked
+
+	started bool // the node knew where its shards begin when it was last asked
 }
 
 const (
@@ -154,15 +156,17 @@ func (s *Session) readyLocked(j *join, wild bool, now time.Time) bool {
 	return s.vouchedLocked(j, wild, wait) && (wait >= backWait || !s.behindLocked(j, wild))
 }
 
-// vouchedLocked reports whether a subscription need not wait for other nodes.
+// vouchedLocked reports whether a subscription need not wait for other nodes. What it
+// finds counts: a node that is met from now on is told of later, if need be.
 func (s *Session) vouchedLocked(j *join, wild bool, wait time.Duration) bool {
+	j.started = s.startedLocked(j.req.Channel, wild)
 	switch {
 	case j.from == nil:
-		return wait >= joinWait || s.startedLocked(j.req.Channel, wild)
+		return wait >= joinWait || j.started
 	case wait < joinWait && !s.host.cfg.Node.Known(j.from):
 		return false
 	}
-	return wait >= resumeWait || s.startedLocked(j.req.Channel, wild)
+	return wait >= resumeWait || j.started
 }
 
 // startedLocked reports whether the node knows where the shards of a subscription begin.
@@ -277,9 +281,8 @@ func (s *Session) joinLocked(j *join, wild bool) {
 			e.filter = from
 		}
 		place = from.Clone()
-		started := s.startedLocked(f.Channel, wild)
 		gaps = s.lossesLocked(e, from)
-		subbed.Recovered = started && len(gaps) == 0
+		subbed.Recovered = j.started && len(gaps) == 0
 		if subbed.Recovered {
 			s.stats.recovered++
 		} else {
