@@ -60,20 +60,15 @@ func (d *Dialer) init() {
 	}
 }
 
-// udp hides that it could be asked for the size of its buffers: quic-go would
-// complain in the application's log about what the application cannot change.
-type udp struct{ net.PacketConn }
-
-func (udp) SetReadBuffer(int) error  { return nil }
-func (udp) SetWriteBuffer(int) error { return nil }
-
+// listen opens a socket that is not connected: it goes along when the host's address
+// changes, and a forged ICMP does not end it.
 func listen() (net.PacketConn, error) {
 	c, err := net.ListenUDP("udp", nil)
 	if err != nil {
 		return nil, err
 	}
 	c.SetReadBuffer(rcvbuf) // as much as the system gives
-	return udp{c}, nil
+	return c, nil
 }
 
 // Dial opens a session.

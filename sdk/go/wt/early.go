@@ -28,7 +28,9 @@ func hold(c net.PacketConn) held {
 	return held{c, freed, sync.OnceFunc(func() { close(freed) })}
 }
 
-func (held) SetReadBuffer(int) error  { return nil } // see udp
+// quic-go would complain in the application's log about sizes that the application
+// cannot change.
+func (held) SetReadBuffer(int) error  { return nil }
 func (held) SetWriteBuffer(int) error { return nil }
 
 func (h held) WriteTo(b []byte, to net.Addr) (int, error) {

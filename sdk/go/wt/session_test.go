@@ -249,7 +249,7 @@ func TestMigrates(t *testing.T) {
 	d := &Dialer{Listen: func() (net.PacketConn, error) {
 		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
 		sockets = append(sockets, new(atomic.Bool))
-		return udp{cuttable{pc, sockets[len(sockets)-1]}}, err
+		return cuttable{pc, sockets[len(sockets)-1]}, err
 	}}
 	s := greeted(t, d, url, conf)
 	for ref := range uint32(2) {
