@@ -485,6 +485,44 @@ func TestTwoRoundTrips(t *testing.T) {
 	})
 }
 
+// Early data is taken, and saves nothing: the relay acts on it when the handshake is
+// complete.
+func TestEarlyDataSavesNoRoundTrip(t *testing.T) {
+	const far = 50 * time.Millisecond
+	virtual(t, nil, func(t *testing.T, r *rig) {
+		r.relay.Network().Shape(far, nil)
+		d := r.dialer()
+		d.EarlyData = true
+		for n := range 2 {
+			said := false
+			hello := wire.AppendBinary(nil, &wire.Hello{Version: 1})
+			began := time.Now()
+			conn, err := d.Dial(t.Context(), carrier.Target{URL: "https://localhost/v1/wt", Protocol: "chappe.v1.bin",
+				TLS: &tls.Config{InsecureSkipVerify: true}, Heard: func() {}, First: func() []byte {
+					said = true
+					return hello
+				}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if said != (n > 0) {
+				t.Errorf("connection %d: said early: %v", n, said)
+			}
+			if !said {
+				if err := conn.Write(t.Context(), hello); err != nil {
+					t.Fatal(err)
+				}
+			}
+			wt.Hear(t, conn, func(f wire.Frame) bool { _, ok := f.(*wire.Welcome); return ok })
+			if took := time.Since(began); took < 4*far || took > 4*far+far/2 {
+				t.Errorf("connection %d: welcome after %v, with %v for a round trip", n, took, 2*far)
+			}
+			time.Sleep(10 * far) // its ticket comes
+			conn.Close()
+		}
+	})
+}
+
 // early counts the connections that said hello before the relay had answered.
 type early struct {
 	*wt.Dialer
