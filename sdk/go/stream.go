@@ -119,13 +119,13 @@ func (t *stream) serve(v *visit) loss {
 // open prepares a request for what is wanted now; nil if nothing is.
 func (t *stream) open(v *visit) *opening {
 	c := t.c
+	o := &opening{v: v, query: url.Values{}}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	select { // what is announced is in the set that is read below
 	case <-c.work:
 	default:
 	}
-	o := &opening{v: v, query: url.Values{}}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	maps.DeleteFunc(t.stands, func(s *Subscription, _ bool) bool { return c.subs[s.name] != s })
 	for name, s := range c.subs {
 		o.subs = append(o.subs, s)
