@@ -70,7 +70,7 @@ func (s *session) early(ctx context.Context, p *path, addr net.Addr, t *tls.Conf
 	if control, err := conn.OpenStream(); err == nil {
 		p.socket.free()
 		f.control, s.first = control, first()
-		go func() { f.said <- put(s.ctx, control, opening(s.first)) }()
+		s.tasks.Go(func() { f.said <- put(s.ctx, control, opening(s.first)) })
 	}
 	p.socket.free()
 	if _, err := conn.NextConnection(ctx); err != nil {
