@@ -114,9 +114,17 @@ func (t *T) Visit(r ...*Relay) *Visit {
 
 // stale reports whether a stream or poll was asked for before the one that followed
 // all: a client gives one up for the next, and what it sent on another connection may
-// be read later.
+// be read later. One that a client has come back with it does not leave.
 func (t *T) stale(v *Visit) bool {
-	return v.pipe == nil && v.Hello.Cursor == "" && len(v.Hello.Subs) < t.whole
+	if v.pipe != nil || v.Hello.Cursor != "" || len(v.Hello.Subs) >= t.whole {
+		return false
+	}
+	select {
+	case <-v.gone:
+		return true
+	case <-time.After(patience):
+		return false
+	}
 }
 
 // Until waits for a connection that follows all of the names: a stream or poll

@@ -292,12 +292,14 @@ func (r *Relay) poll(w http.ResponseWriter, q *http.Request) {
 	r.mu.Lock()
 	v := r.polls[q.URL.Query().Get("session")]
 	r.mu.Unlock()
+	first := false
 	if v == nil || v.over() || v.answered != hello.Cursor || v.Hello.Token != hello.Token || !sameSubs(v.Hello, hello) {
 		v = r.visit("poll", hello, nil)
 		r.mu.Lock()
 		r.polls[v.id] = v
 		r.mu.Unlock()
 		r.visits <- v
+		first = true
 	}
 	mine := v.next() // a poll that its client has given up must take nothing
 	defer mine.done()
@@ -338,6 +340,9 @@ wait:
 		case <-mine.over:
 			return
 		case <-q.Context().Done():
+			if first { // the client was never told of this session
+				v.leave()
+			}
 			return
 		}
 	}

@@ -100,6 +100,7 @@ const (
 // message goes out beside CONNECT and not behind its answer, which saves a round
 // trip. The draft has a client wait for the relay's SETTINGS: those of a server that
 // is no relay would end the connection, which is of no use then anyway.
+// What was said early is waited for, or said again where the relay did not take it.
 func (s *session) begin(ctx context.Context, to carrier.Target, f flight) (err error) {
 	s.quic, s.control = f.conn, f.control
 	if s.control == nil {
