@@ -30,3 +30,23 @@ func TestReadme(t *testing.T) {
 		t.Errorf(".ci/test: %v", err)
 	}
 }
+
+// Every page of the docs shows the client, and the bare form that needs none.
+func TestEveryPageShowsBothForms(t *testing.T) {
+	root := filepath.Join("..", "..", "..")
+	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil || len(pages) < 5 {
+		t.Fatalf("%d pages: %v", len(pages), err)
+	}
+	client := regexp.MustCompile(`new Chappe\(|chappe\.New\(`)
+	bare := regexp.MustCompile(`curl -|new EventSource|fetch\(`)
+	for _, page := range append(pages, filepath.Join(root, "README.md"), filepath.Join(root, "sdk", "js", "README.md")) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !client.Match(text) || !bare.Match(text) {
+			t.Errorf("%s: the client %v, the bare form %v", page, client.Match(text), bare.Match(text))
+		}
+	}
+}
